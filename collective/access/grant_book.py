@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from collective.core.ids import Domain, SpiffeId
@@ -251,6 +251,16 @@ class GrantBook:
     def given_by(self, principal: SpiffeId) -> Sequence[Grant]:
         """Return the grants that ``principal`` gave, live or not."""
         return [self._grants[one] for one in self._by_giver.get(principal, ())]
+
+    def receivers_named(self, own: Domain, domains: Collection[Domain]) -> Sequence[SpiffeId]:
+        """Return whom ``own`` vouches for under a name in one of ``domains``, and who was given anything."""
+        return [
+            one
+            for one in self._by_principal
+            if one.trust_domain == own
+            and one.global_id is not None
+            and one.global_id.domain in domains
+        ]
 
     def given_by_member(self, domain: Domain) -> Sequence[Grant]:
         """Return the grants that users gave whom the member of ``domain`` vouches for, live or not."""

@@ -10,12 +10,14 @@ import typer
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
-from collective.core.errors import NotFoundError
-from collective.core.ids import parse_domain
+from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
+from collective.core.ids import Domain, parse_domain
+from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.model.peers import Inviter, PeerFacts
+    from collective.model.grants import Grant
+    from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerGrants
     from collective.model.people import MadeInvite
 
 app = typer.Typer(
@@ -25,8 +27,9 @@ app = typer.Typer(
 DomainArgument = Annotated[
     str, typer.Argument(metavar="DOMAIN", help="The other member's, like home.bob.")
 ]
-_HEADINGS: Final = ("DOMAIN", "MEMBER", "STATE", "ADDRESS", "LATENCY", "LAST SEEN", "VERSION")
-_NOT_SEEN: Final = "never"
+HEADINGS: Final = ("DOMAIN", "STATE", "FINGERPRINT", "ADDRESS")
+"""At 80 columns a fingerprint wraps between its groups, and a long state between its words."""
+_LABEL_COLUMNS: Final = 16
 
 
 @app.command()
@@ -89,14 +92,24 @@ def accept(
         yes=yes,
     )
 
-    async def work(collective: Collective) -> PeerFacts:
-        return await collective.peers.accept(code, inviter.domain, replaces=replace)
+    async def work(collective: Collective) -> tuple[AcceptedPeer, Domain]:
+        return await collective.peers.accept(
+            code, inviter.domain, replaces=replace
+        ), collective.domain
 
-    facts = invocation.run(work)
+    accepted, own = invocation.run(work)
+    facts = accepted.peer
     if invocation.as_json:
-        output.as_json(peer_json(facts))
+        output.as_json({**peer_json(facts), "is_waiting": accepted.is_waiting})
+        return
+    if accepted.is_waiting:
+        output.line(
+            f"{facts.domain} was accepted, and has to confirm first: its operator compares your"
+            f" fingerprint, and runs: collective peer confirm {own}. Until then it counts as away here."
+        )
     else:
         output.line(f"{facts.domain} is a peer; its files are at /@{facts.domain}.")
+    _tell_of_names(facts)
 
 
 @app.command()
@@ -112,6 +125,7 @@ def confirm(invocation: Invocation, domain: DomainArgument) -> None:
         output.as_json(peer_json(facts))
     else:
         output.line(f"{facts.domain} is a peer; its files are at /@{facts.domain}.")
+        _tell_of_names(facts)
 
 
 @app.command("list")
@@ -120,7 +134,7 @@ def list_peers(
     invocation: Invocation,
     everything: Annotated[bool, typer.Option("--all", help="Those removed, too.")] = False,
 ) -> None:
-    """List the peers, and whether each can be reached."""
+    """List the peers with their fingerprints, and whether each can be reached; they count as seen then."""
 
     async def work(collective: Collective) -> tuple[Sequence[PeerFacts], str]:
         return await collective.peers.all(with_removed=everything, shown=True)
@@ -129,42 +143,42 @@ def list_peers(
     if invocation.as_json:
         output.as_json([peer_json(one) for one in shown])
         return
-    rows = [
-        (
-            one.domain,
-            one.member,
-            _state(one),
-            str(one.addresses[0]) if one.addresses else "-",
-            f"{one.latency_ms:.0f} ms" if one.is_healthy else "-",
-            output.shown_time(output.when(one.last_seen_ms), _NOT_SEEN),
-            one.version,
-        )
-        for one in shown
-    ]
-    output.table(_HEADINGS, rows)
+    output.table(HEADINGS, [peer_row(one) for one in shown])
+    for one in shown:
+        if not one.is_seen:
+            _tell_of_names(one)
     output.note(f"Your own fingerprint is {fingerprint}.")
 
 
 @app.command()
 @command
 def show(invocation: Invocation, domain: DomainArgument) -> None:
-    """Show everything that is known of one peer."""
+    """Show everything that is known of one peer, and what is granted in both directions."""
     wanted = parse_domain(domain)
 
-    async def work(collective: Collective) -> tuple[Sequence[PeerFacts], str]:
-        return await collective.peers.all()
+    async def work(collective: Collective) -> tuple[PeerFacts, PeerGrants, Domain]:
+        return *await collective.peers.show(wanted), collective.domain
 
-    peers, _ = invocation.run(work)
-    found = next((one for one in peers if one.domain == wanted), None)
-    if found is None:
-        raise NotFoundError(f"{wanted} is no peer here; see: collective peer list")
-    facts = peer_json(found)
+    facts, grants, own = invocation.run(work)
     if invocation.as_json:
-        output.as_json(facts)
+        output.as_json(
+            {
+                **peer_json(facts),
+                "granted_here": [grant_json(one) for one in grants.here],
+                "granted_there": [grant_json(one) for one in grants.there],
+                "why_not_there": grants.why_not_there,
+            }
+        )
         return
-    for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        output.line(f"{name.replace('_', ' '):<17}{'' if shown is None else shown}".rstrip())
+    output.lines(_shown_lines(facts))
+    output.lines(
+        _grant_lines(f"Granted here to {facts.domain}", grants.here, facts.figures.granted, own)
+    )
+    if grants.why_not_there:
+        output.line(f"Granted there: not known now; {grants.why_not_there}")
+    elif facts.state.value == "active":
+        there = max(len(grants.there), facts.figures.granted_there)
+        output.lines(_grant_lines(f"Granted by {facts.domain} to {own}", grants.there, there, own))
 
 
 @app.command()
@@ -188,10 +202,61 @@ def remove(invocation: Invocation, domain: DomainArgument, yes: YesOption = Fals
         output.line(f"{facts.domain} is no peer any more.")
 
 
+def _shown_lines(one: PeerFacts) -> list[str]:
+    """Return a peer for people."""
+    figures = one.figures
+    rows = [
+        ("Member", f"{one.member} ({one.domain})"),
+        ("State", _state(one)),
+        ("Why away", one.why_away),
+        ("Fingerprint", one.fingerprint),
+        ("Addresses", ", ".join(map(str, one.addresses))),
+        ("Version", one.version),
+        ("Last seen", output.moment(one.last_seen_ms, NEVER_SEEN)),
+        ("Peer since", output.moment(one.since_ms)),
+        ("Bundle", f"number {one.sequence}, taken {output.moment(one.taken_ms)}"),
+        (
+            "Bytes",
+            f"{format_size(figures.received_bytes)} in, {format_size(figures.sent_bytes)} out",
+        ),
+        ("Refused here", f"{figures.refused} calls, tickets and connections"),
+        *(("Not taken", why) for why in one.not_taken),
+        ("Names here", ", ".join(who.shown for who in one.names_here)),
+    ]
+    return [f"{label:<{_LABEL_COLUMNS}}{value}" for label, value in rows if value]
+
+
+def _grant_lines(title: str, grants: Sequence[Grant], count: int, own: Domain) -> list[str]:
+    """Return grants for people, and how many there are beyond those."""
+    rows = [
+        f"  {one.path}: {'+'.join(one.words)} to {one.principal.as_receiver(own)}" for one in grants
+    ]
+    if count > len(grants):
+        rows.append(f"  and {count - len(grants)} more")
+    return [f"{title}: {count}", *rows]
+
+
+def _tell_of_names(one: PeerFacts) -> None:
+    """Say which names in a peer's domain were given out here before it was a peer."""
+    if one.names_here:
+        names = ", ".join(who.shown for who in one.names_here)
+        output.note(
+            f"Names in {one.domain} were given out here before it was a peer: {names}. They are people of"
+            " your member, and keep their rights; the names in grants mean the peer's people from now on."
+            " Shut out whoever should not have such a name: collective identity revoke NAME"
+        )
+
+
+def peer_row(one: PeerFacts) -> tuple[str, ...]:
+    """Return a peer as a row for people."""
+    address = str(one.addresses[0]) if one.addresses else "-"
+    return (one.domain, _state(one), one.fingerprint, address)
+
+
 def _state(one: PeerFacts) -> str:
     if one.state.value != "active":
         return one.state.value
-    return "healthy" if one.is_healthy else "away"
+    return state_of(one)
 
 
 def peer_json(one: PeerFacts) -> dict[str, Any]:
@@ -209,7 +274,9 @@ def peer_json(one: PeerFacts) -> dict[str, Any]:
         "why_away": one.why_away,
         "version": one.version,
         "bundle_sequence": one.sequence,
+        "bundle_taken": output.when(one.taken_ms),
+        "not_taken": list(one.not_taken),
+        "names_here": [str(who) for who in one.names_here],
         "is_seen": one.is_seen,
-        "grants_here": one.granted,
-        "grants_there": one.granted_there,
+        **figures_json(one.figures),
     }

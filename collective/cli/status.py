@@ -19,11 +19,16 @@ if TYPE_CHECKING:  # heavy
     from collective.core.work import Report
     from collective.model.grants import Grant
     from collective.model.nodes import NodeStatus
+    from collective.model.peers import PeerFacts, PeerFigures
     from collective.model.status import ChunkHealth, NodeCodeStatus, PeerStatus, Status
 
 app = typer.Typer()
 
 WATCH_INTERVAL_S: Final = 2.0
+NEVER_SEEN: Final = "not seen yet"
+"""Since the coordinator's start."""
+PEER_HEADINGS: Final = ("PEER", "STATE", "VERSION", "BUNDLE", "GRANTS", "BYTES", "REFUSED")
+"""The last three are for admins."""
 
 
 def grant_json(grant: Grant) -> dict[str, Any]:
@@ -88,15 +93,58 @@ def with_quarantine(
     return (*headings, "QUARANTINE"), [(*row, size) for row, size in zip(rows, sizes, strict=True)]
 
 
+def figures_json(figures: PeerFigures | None) -> dict[str, Any]:
+    """Return what there is between this member and a peer as JSON has it; null to whoever is no admin."""
+    return {
+        "grants_here": figures.granted if figures else None,
+        "grants_there": figures.granted_there if figures else None,
+        "sent_bytes": figures.sent_bytes if figures else None,
+        "received_bytes": figures.received_bytes if figures else None,
+        "refused": figures.refused if figures else None,
+    }
+
+
 def _peer_json(peer: PeerStatus) -> dict[str, Any]:
     return {
         "member_id": peer.member,
         "domain": peer.domain,
         "address": peer.address,
+        "state": "healthy" if peer.is_healthy else "away",
         "is_healthy": peer.is_healthy,
         "last_seen": output.when(peer.last_seen_ms),
         "latency_ms": peer.latency_ms,
+        "version": peer.version,
+        "bundle_taken": output.when(peer.taken_ms),
+        **figures_json(peer.figures),
     }
+
+
+def state_of(peer: PeerStatus | PeerFacts) -> str:
+    """Return for people whether a peer answers: how fast, or when it did last."""
+    if peer.is_healthy:
+        return f"healthy, {peer.latency_ms:.0f} ms"
+    if not peer.last_seen_ms:
+        return f"away, {NEVER_SEEN}"
+    return f"away, seen {_narrow(peer.last_seen_ms)}"
+
+
+def _narrow(unix_ms: int) -> str:
+    """Return a time in two words, for a narrow column."""
+    return output.moment(unix_ms, "-").replace("T", " ")
+
+
+def status_peer_row(peer: PeerStatus) -> tuple[str, ...]:
+    """Return a peer as a row for people, with figures where they are told."""
+    row = (peer.domain, state_of(peer), peer.version, _narrow(peer.taken_ms))
+    if peer.figures is None:
+        return row
+    figures = peer.figures
+    return (
+        *row,
+        f"{figures.granted} here, {figures.granted_there} there",
+        f"{format_size(figures.received_bytes)} in, {format_size(figures.sent_bytes)} out",
+        str(figures.refused),
+    )
 
 
 def status_json(status: Status) -> dict[str, Any]:
@@ -235,11 +283,8 @@ def show(
         output.table(columns, [_worker_row(worker) for worker in status.workers])
     if status.peers:
         output.line()
-        rows = [
-            (peer.member, peer.domain, peer.address, "up" if peer.is_healthy else "down")
-            for peer in status.peers
-        ]
-        output.table(("PEER", "DOMAIN", "ADDRESS", "STATE"), rows)
+        rows = [status_peer_row(peer) for peer in status.peers]
+        output.table(PEER_HEADINGS[: len(rows[0])], rows)
 
 
 @app.command()

@@ -18,14 +18,9 @@ class Neighbourhood:
         self._links = links
         self._introductions = introductions
 
-    def statuses(self) -> Sequence[PeerStatus]:
-        """Return how every peer that counts is, in order of domain."""
-        return self._links.statuses()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait to be confirmed."""
-        return self._links.waiting
+    async def statuses(self, *, for_admin: bool) -> Sequence[PeerStatus]:
+        """Return how every peer that counts is, in order of domain; for admins with figures."""
+        return self._links.statuses(await self._links.granted() if for_admin else None)
 
     def nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes of peers, as each told of them last."""

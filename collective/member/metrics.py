@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from collective.member.nodes.live_nodes import LiveNodes, space_of
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.model.nodes import NodeState, ShownState, Standing
-from collective.model.status import ChunkHealth, PeerStatus, Totals
+from collective.model.status import ChunkHealth, Totals
 from collective.placement.node_states import shown
 
 _WRITER_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
@@ -195,22 +195,6 @@ class MemberMetrics:
             "collective_guarded_copies",
             "Copies given up that are kept until enough others are confirmed.",
         ).labels(member)
-        self.peers = gauge("collective_peers", "Peers by state.", ("state",))
-        self._peer_healthy = gauge(
-            "collective_peer_healthy", "1 while a peer answers, 0 while it is away.", ("peer",)
-        )
-        self._peer_latency = gauge(
-            "collective_peer_latency_seconds", "How long a peer takes to answer.", ("peer",)
-        )
-        self._peer_last_seen = gauge(
-            "collective_peer_last_seen_timestamp_seconds", "When a peer answered last.", ("peer",)
-        )
-        self.peer_calls = counter(
-            "collective_peer_calls_total",
-            "Calls passed on to a peer (out), and taken from one (in).",
-            ("peer", "direction", "result"),
-        )
-        self._peers_shown: frozenset[str] = frozenset()
         self.heartbeats = counter("collective_heartbeats_total", "Heartbeats.", ("result",))
 
     def operation(self, operation: str, result: str, duration_s: float) -> None:
@@ -224,29 +208,6 @@ class MemberMetrics:
         if phase == "work" and seconds > self._longest_hold_s:
             self._longest_hold_s = seconds
             self._longest_hold.set(seconds)
-
-    def peer(self, peers: Iterable[PeerStatus], waiting: int) -> None:
-        """Show how each peer is, and of no other any more."""
-        shown = {one.domain: one for one in peers}
-        for gone in self._peers_shown - shown.keys():
-            for one in (self._peer_healthy, self._peer_latency, self._peer_last_seen):
-                one.remove(self._member, gone)
-        self._peers_shown = frozenset(shown)
-        for domain, status in shown.items():
-            self._peer_healthy.labels(self._member, domain).set(int(status.is_healthy))
-            self._peer_latency.labels(self._member, domain).set(status.latency_ms / 1000)
-            self._peer_last_seen.labels(self._member, domain).set(status.last_seen_ms / 1000)
-        healthy = sum(one.is_healthy for one in shown.values())
-        for state, count in (
-            ("healthy", healthy),
-            ("away", len(shown) - healthy),
-            ("waiting", waiting),
-        ):
-            self.peers.labels(self._member, state).set(count)
-
-    def peer_call(self, peer: str, result: str) -> None:
-        """Count a call that was passed on to a peer."""
-        self.peer_calls.labels(peer, "out", result).inc()
 
     def quarantined(self, sizes_bytes: Mapping[str, int]) -> None:
         """Show what each node has in quarantine, and of no other node any more."""

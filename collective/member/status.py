@@ -36,8 +36,8 @@ from collective.placement.shortage import Policy
 FIGURES_S: Final = 15.0
 
 
-class Condition(Protocol):
-    """How the coordinator itself is."""
+class CoordinatorHealth(Protocol):
+    """How the coordinator's own process is: its catalogue, its disk, and what it does in the background."""
 
     def warnings(self) -> Sequence[str]:
         """Return what is wrong with it, one sentence each."""
@@ -51,17 +51,12 @@ class Condition(Protocol):
 class Neighbours(Protocol):
     """The members that this one is peered with."""
 
-    def statuses(self) -> Sequence[PeerStatus]:
-        """Return how each is."""
+    async def statuses(self, *, for_admin: bool) -> Sequence[PeerStatus]:
+        """Return how each is; for admins with figures."""
         ...
 
     def nodes(self) -> Sequence[NodeStatus]:
         """Return their nodes, as each told of them last."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """How many wait to be confirmed."""
         ...
 
     def warnings(self) -> Sequence[str]:
@@ -90,19 +85,18 @@ class MemberStatus:
         catalog: Catalog,
         nodes: MemberNodes,
         trust: MemberTrust,
-        condition: Condition,
+        health: CoordinatorHealth,
         policy: Policy,
         neighbours: Neighbours,
     ) -> None:
         """Tell of the member of ``trust``; uptime counts from now."""
-        self.neighbours = neighbours
-        """The members that this one is peered with."""
         own = self._own = trust.own
         self._catalog = catalog
         self._nodes = nodes
         self._trust = trust
-        self._condition = condition
+        self._health = health
         self._policy = policy
+        self._neighbours = neighbours
         self._clock = own.clock
         self._started_s = own.clock.monotonic_s()
 
@@ -130,19 +124,19 @@ class MemberStatus:
             grants=await self._catalog.grants.own(call),
             node_code=None if code is None else _code_status(code),
             warnings=_each_once(
-                self._condition.warnings(),
+                self._health.warnings(),
                 warnings(situation) if is_admin else warnings_for_all(situation),
             ),
-            workers=self._condition.reports() if is_admin else (),
-            peers=self.neighbours.statuses(),
-            remote_nodes=self.neighbours.nodes(),
+            workers=self._health.reports() if is_admin else (),
+            peers=await self._neighbours.statuses(for_admin=is_admin),
+            remote_nodes=self._neighbours.nodes(),
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:
         """Return what there is to know of the whole, and all warnings."""
         survey = await self._nodes.figures.survey()
         situation = await self.situation(survey.totals, survey.copies_left)
-        return survey, _each_once(self._condition.warnings(), warnings(situation))
+        return survey, _each_once(self._health.warnings(), warnings(situation))
 
     async def situation(
         self, totals: Totals | None, copies_left: Mapping[NodeId, int]
@@ -161,8 +155,8 @@ class MemberStatus:
             told=[
                 *await self._catalog.upkeep.notices(),
                 *await self._trust.expiry.warnings(now_s),
-                *report_warnings(self._condition.reports()),
-                *self.neighbours.warnings(),
+                *report_warnings(self._health.reports()),
+                *self._neighbours.warnings(),
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
@@ -214,7 +208,6 @@ class StatusWatch:
         metrics.quarantined({live.record.node: live.record.quarantined_bytes for live in nodes})
         for kind, count in (await self._catalog.codes.count_open()).items():
             metrics.invite(kind.value, count)
-        metrics.peer(self._status.neighbours.statuses(), self._status.neighbours.waiting)
         for sentence in sentences:
             if sentence not in self._warned:
                 self._log.warning("warning", text=sentence)

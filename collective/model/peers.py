@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from collective.core.ids import Domain, MemberId
+from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
+from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
 
 
@@ -39,7 +40,9 @@ class Peer:
     came_by: str = ""
     """The id of the code that it redeemed here; empty where this member accepted, or was introduced."""
     is_seen: bool = True
-    """An admin has been told that it came."""
+    """An admin has been told that it came, and which names in its domain were given out here before."""
+    taken_ms: int = 0
+    """When this bundle was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,21 @@ class Inviter:
     """For two people to compare: that of the inviter's CA."""
     own_fingerprint: str
     """That of the CA of the member that accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFigures:
+    """What there is between this member and a peer; all but the grants since this coordinator started."""
+
+    granted: int = 0
+    """Grants here to it and its people."""
+    granted_there: int = 0
+    """Grants there to this member and its people, as it says."""
+    sent_bytes: int = 0
+    """Of chunks, to its coordinator and nodes: relayed and copied."""
+    received_bytes: int = 0
+    refused: int = 0
+    """Calls, tickets and connections of it and its people that were refused here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +92,34 @@ class PeerFacts:
     latency_ms: float
     why_away: str
     """Why it cannot be reached; empty where it can."""
-    granted: int
-    """Grants here to it and its people."""
-    granted_there: int
-    """Grants there to this member and its people, as it says."""
+    taken_ms: int
+    """When its bundle was taken."""
+    figures: PeerFigures
+    not_taken: tuple[str, ...] = ()
+    """What it told that was not taken, and why: a sentence each."""
+    names_here: tuple[SpiffeId, ...] = ()
+    """People of this member with a name in its domain: given out before it was a peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedPeer:
+    """What came of accepting a code."""
+
+    peer: PeerFacts
+    is_waiting: bool
+    """The inviter's operator has to confirm first; until then it lets nobody in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGrants:
+    """What is granted between this member and a peer."""
+
+    here: tuple[Grant, ...]
+    """To it and its people; at most GRANTS_SHOWN_MAX."""
+    there: tuple[Grant, ...]
+    """To this member and its people, as it says, by the paths and ids by which they are called here."""
+    why_not_there: str = ""
+    """Why those there are not known; empty where they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collective.core.paths import FilePath
 from collective.core.work import Report
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
+from collective.model.peers import PeerFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,12 @@ class PeerStatus:
     is_healthy: bool
     last_seen_ms: int
     latency_ms: float
+    version: str
+    """Of its program, as its bundle says."""
+    taken_ms: int
+    """When its bundle was taken."""
+    figures: PeerFigures | None = None
+    """For admins."""
 
 
 @dataclass(frozen=True, slots=True)

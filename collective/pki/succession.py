@@ -19,6 +19,10 @@ from collective.pki.pem_files import AUTHORITIES_MAX
 from collective.pki.trust import check_authority, check_link
 
 
+class UnlinkedAuthorityError(RejectedError):
+    """A CA is named that no CA which is trusted has signed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a coordinator says of its CAs, nothing checked, and who it was."""
@@ -52,8 +56,8 @@ def follow(
         now_s: Unix seconds, for links.
 
     Raises:
-        RejectedError: there are none or too many, one is no CA of ``domain``, or nobody who is
-            trusted speaks for a new one.
+        RejectedError: there are none or too many, or one is no CA of ``domain``.
+        UnlinkedAuthorityError: nobody who is trusted speaks for a new one.
     """
     named = _read(told.authorities, domain)
     links = [certificates.load_certificate(der) for der in told.links[:AUTHORITIES_MAX]]
@@ -64,7 +68,7 @@ def follow(
         if _key_of(one) not in by_key and not any(
             is_link(link, one, newest, domain, now_s) for link in links
         ):
-            raise RejectedError(
+            raise UnlinkedAuthorityError(
                 "The coordinator names a CA that no CA which is trusted has signed; ask its operator."
             )
         # Of one that is known our own copy stays, so that no other wrapping of it is ever written.

@@ -148,7 +148,9 @@ async def open_first(
     side, and the first that answers ends the others.
 
     Raises:
-        CollectiveError: The error of the last address, or of the first that was an identity problem.
+        RejectedError: Somebody else than expected answered at one or more addresses, and nobody expected
+            at any; it says what the last of them was.
+        UnreachableError: Nobody answered; it says why not at the address that failed last.
     """
     racing: dict[asyncio.Task[tuple[asyncio.Transport, P]], Address] = {}
     is_answered = False

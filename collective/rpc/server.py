@@ -21,6 +21,7 @@ from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import SpiffeRole
+from collective.core.log_rate import LogRate
 from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.certificates import Certified
@@ -104,6 +105,7 @@ class TlsListener(Server):
             gate.attach(self)
         self._tls = tls
         self._refusals = refusals
+        self._lines = LogRate()
         self._chunk_factory = chunk_factory
         self._accept_roles = accept_roles
         self._handshake_timeout_s = handshake_timeout_s
@@ -282,7 +284,9 @@ class TlsListener(Server):
         return True
 
     def _refused(self, error: CollectiveError, source: str) -> None:
-        self._log.info("connection refused", reason=error.message, source=source)
+        line = self._lines.take(source, self._clock.monotonic_s())
+        if line is not None:
+            self._log.info("connection refused", reason=error.message, source=source, **line)
         if self._refusals is not None:
             self._refusals.connection(source, error)
 

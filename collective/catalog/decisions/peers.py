@@ -79,13 +79,21 @@ def taken_up(known: Peer | None, wanted: Peer, others: int, *, replaces: bool) -
                 body, state=state, since_ms=known.since_ms, came_by=wanted.came_by or known.came_by
             )
         if not replaces:
-            raise ConflictError(
-                f"{wanted.domain} is a peer here already, with another CA; if it was made anew, peer"
-                " again with --replace."
-            )
+            raise ConflictError(another_authority(wanted.domain))
     if not is_present and others >= limits.PEERS_MAX:
-        raise ConflictError(f"There are {limits.PEERS_MAX} peers already; remove one first.")
+        raise ConflictError(
+            f"There are {limits.PEERS_MAX} peers already where {wanted.domain} was to become one; the"
+            " operator there has to remove another first: collective peer remove DOMAIN"
+        )
     return wanted
+
+
+def another_authority(domain: Domain) -> str:
+    """Return what is said where a peer comes with a CA that the one known has not signed for; true on both sides."""
+    return (
+        f"{domain} is a peer already, with another CA than this one; if its operator made that anew, let"
+        f" {domain} invite, compare fingerprints, and accept its code with --replace."
+    )
 
 
 def introduced(known: Peer | None, wanted: Peer, others: int) -> Peer:
@@ -121,8 +129,8 @@ def renewed(known: Peer | None, newer: Peer) -> Peer | None:
     if newer.sequence == known.sequence:
         if newer.body != known.body:
             raise ConflictError(
-                f"Two bundles of {newer.domain} have one number: two coordinators say that they are"
-                " it; ask its operator."
+                f"Two coordinators say that they are {newer.domain} (two bundles have one number); ask"
+                " its operator to stop the one that is a copy, and then to restart the other."
             )
         return None
     return replace(
@@ -132,6 +140,7 @@ def renewed(known: Peer | None, newer: Peer) -> Peer | None:
         sequence=newer.sequence,
         body=newer.body,
         signature=newer.signature,
+        taken_ms=newer.taken_ms,
     )
 
 

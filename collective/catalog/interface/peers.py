@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from collective.core.ids import Domain
+from collective.core.ids import Domain, SpiffeId
 from collective.model.calls import Call
+from collective.model.grants import Grant
 from collective.model.peers import Peer
+
+NAMES_MAX: Final = 100
+"""Names in one peer's domain that are told of."""
 
 
 class Peers(Protocol):
@@ -36,6 +40,8 @@ class Peers(Protocol):
 
     async def accept(self, actor: Call, peer: Peer, *, replaces: bool = False) -> Peer:
         """Take ``peer`` up, whose code the operator accepted; return it as stored.
+
+        It counts as seen, save where names in its domain were given out here before.
 
         ``replaces``: another CA of the same domain gives way, and with it all grants to the domain.
 
@@ -82,6 +88,20 @@ class Peers(Protocol):
 
     async def granted(self) -> Mapping[Domain, int]:
         """Return how many live grants there are to the people of each other domain, and to it as a whole."""
+        ...
+
+    async def grants_to(self, domain: Domain, most: int) -> Sequence[Grant]:
+        """Return the first ``most`` live grants to another member and its people, in order of path."""
+        ...
+
+    async def names_given_out(
+        self, own: Domain, domains: Collection[Domain]
+    ) -> Mapping[Domain, Sequence[SpiffeId]]:
+        """Return people of this member (``own``) by the other member's domain that their name is in.
+
+        They joined, or were given rights, before that member was a peer.  Those who are shut out are left
+        out, as is what is beyond NAMES_MAX of a domain.
+        """
         ...
 
     async def note_seen(self, actor: Call, domains: Collection[Domain]) -> None:

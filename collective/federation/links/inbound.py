@@ -13,6 +13,7 @@ from collective.core.buckets import Bucket
 from collective.core.clock import Clock
 from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.ids import Domain
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 
 CALLS_MAX: Final = 32
@@ -38,9 +39,10 @@ class _Bounds:
 class Inbound:
     """Lets the calls of peers in."""
 
-    def __init__(self, book: PeerBook, clock: Clock) -> None:
+    def __init__(self, book: PeerBook, tallies: PeerTallies, clock: Clock) -> None:
         """Let in the peers of ``book``."""
         self._book = book
+        self._tallies = tallies
         self._clock = clock
         self._bounds: dict[Domain, _Bounds] = {}
 
@@ -73,6 +75,7 @@ class Inbound:
         if not bounds.exchanges.take(self._clock.monotonic_s()):
             raise BusyError(f"{domain} exchanges too often; exchange less often.")
 
-    def leave(self, domain: Domain) -> None:
-        """Count the end of a call."""
+    def leave(self, domain: Domain, result: str) -> None:
+        """Count the end of a call, by ``ok`` or its error's code."""
         self._bounds[domain].under_way -= 1
+        self._tallies.called(domain, result)

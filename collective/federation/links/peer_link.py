@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ from collective.core.errors import BusyError, CollectiveError, ShutOutError, Unr
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.health import PeerHealth
+from collective.federation.links.tallies import PeerTallies
 from collective.rpc.links import Channel, Links, OwnCredentials
 
 CALLS_MAX: Final = 32
@@ -27,14 +28,6 @@ CONNECT_TIMEOUT_S: Final = 2.0
 """For each address."""
 ASKED_EARLY_S: Final = 30.0
 """How often a peer that is away, but calls, is looked for before its time."""
-
-
-Counted = Callable[[Domain, str], None]
-"""Told of each call to a peer that ended: ``ok``, or its error's code."""
-
-
-def uncounted(_domain: Domain, _result: str) -> None:
-    """Count nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +61,7 @@ class PeerLink:
         own: OwnCredentials,
         links: Links,
         clock: Clock,
-        counted: Counted = uncounted,
+        tallies: PeerTallies,
     ) -> None:
         """Reach ``domain`` at ``addresses``; nothing is opened before the first call."""
         self.domain: Final = domain
@@ -76,7 +69,7 @@ class PeerLink:
         self._own = own
         self._links = links
         self._clock = clock
-        self._counted = counted
+        self._tallies = tallies
         self._addresses = tuple(addresses)
         self._kept: _Kept | None = None
         self._retired: list[_Kept] = []
@@ -123,16 +116,17 @@ class PeerLink:
                 self._waiting -= 1
         else:
             await self._slots.acquire()
+        began_s, result = self._clock.monotonic_s(), "cancelled"
         try:
             self.health.require()
             with self.exchange() as channel:
                 yield channel
+            result = "ok"
         except CollectiveError as error:
-            self._counted(self.domain, error.code)
+            result = error.code
             raise
-        else:
-            self._counted(self.domain, "ok")
         finally:
+            self._tallies.calls(self.domain, result, self._clock.monotonic_s() - began_s)
             self._slots.release()
 
     @contextmanager

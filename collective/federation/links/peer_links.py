@@ -29,26 +29,25 @@ from collective.core.errors import (
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.links.peer_link import (
-    CONNECT_TIMEOUT_S,
-    Counted,
-    PeerLink,
-    uncounted,
-)
+from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, PeerLink
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.words import PeerWords
+from collective.federation.peers import peer_warnings
 from collective.federation.peers.peer_book import Known, PeerBook
+from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus, ShownState
-from collective.model.peers import PeerFacts, PeerState
+from collective.model.peers import PeerFacts, PeerFigures, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import fingerprint
 from collective.pki.invite_code import CODE_ID_BYTES
 from collective.rpc.links import Links, OwnCredentials
 from collective.rpc.peer_word import PeerWord
-from collective.rpc.remote.peering import RemoteIntroduction, exchange_over
+from collective.rpc.remote.peering import RemoteIntroduction, exchange_over, grants_over
 from collective.rpc.unverified import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
+GRANTS_TIMEOUT_S: Final = 5.0
 PROBE_MOST_S: Final = 30.0
 SETTLED_AFTER_S: Final = 60.0
 """Between two that peer anew one is ready before the other, which still says farewell to it."""
@@ -65,14 +64,14 @@ class PeerLinks:
         credentials: OwnCredentials,
         links: Links,
         world: World,
-        counted: Counted = uncounted,
+        tallies: PeerTallies,
     ) -> None:
         """Reach the peers of ``book`` as ``credentials``, and exchange ``words``."""
         self._book = book
         self._words = words
         self._credentials = credentials
         self._links = links
-        self._counted = counted
+        self._tallies = tallies
         self._clock: Clock = world.clock
         self._randomness = world.randomness
         self._backoff = Backoff(EXCHANGE_S, PROBE_MOST_S)
@@ -100,8 +99,15 @@ class PeerLinks:
 
     # --- what is known of them -------------------------------------------------------------------
 
-    def statuses(self) -> Sequence[PeerStatus]:
-        """Return how every peer that counts is, in order of domain."""
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many grants there are here to each other member and its people."""
+        return await self._book.granted()
+
+    def statuses(self, granted: Mapping[Domain, int] | None = None) -> Sequence[PeerStatus]:
+        """Return how every peer that counts is, in order of domain.
+
+        ``granted``: the grants here, for figures; None: without them.
+        """
         found = []
         for known in self._book.active():
             link = self._open[known.bundle.domain]
@@ -114,9 +120,22 @@ class PeerLinks:
                     is_healthy=health.is_healthy,
                     last_seen_ms=health.last_seen_ms,
                     latency_ms=round(health.latency_ms, 3),
+                    version=known.bundle.version,
+                    taken_ms=known.peer.taken_ms,
+                    figures=None if granted is None else self._figures(link.domain, granted),
                 )
             )
         return found
+
+    def _figures(self, domain: Domain, granted: Mapping[Domain, int]) -> PeerFigures:
+        tally = self._tallies.of(domain)
+        return PeerFigures(
+            granted=granted.get(domain, 0),
+            granted_there=self._words.granted_there(domain) if domain in self._open else 0,
+            sent_bytes=tally.sent_bytes,
+            received_bytes=tally.received_bytes,
+            refused=tally.refused,
+        )
 
     @property
     def waiting(self) -> int:
@@ -136,36 +155,18 @@ class PeerLinks:
 
     def warnings(self) -> Sequence[str]:
         """Return what the operator should know of peers, one sentence each."""
-        told = []
-        for domain, known in self._book.all.items():
-            peer = known.peer
-            if peer.state is PeerState.WAITING:
-                told.append(
-                    f"{domain} redeemed an invitation to peer and waits; compare its fingerprint,"
-                    f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
-                )
-            elif peer.state is PeerState.ACTIVE and not peer.is_seen:
-                way = (
-                    "an invitation since it redeemed it"
-                    if peer.came_by
-                    else "the introductions folder"
-                )
-                told.append(
-                    f"{domain} is a peer by {way}; compare its fingerprint,"
-                    f" {fingerprint(peer.authority_digest)}: collective peer list"
-                )
-            elif peer.state is PeerState.REMOVED and not peer.is_seen:
-                told.append(
-                    f"{domain} has ended the peering, and with it its people's grants here; see:"
-                    " collective peer list --all"
-                )
+        told = [one for known in self._book.all.values() for one in peer_warnings.of_peering(known)]
         for domain, link in self._open.items():
-            if link.health.away_since_s is not None:
-                told.append(f"Peer {domain} is away: {link.health.why}")
+            told += peer_warnings.of_absence(link.health)
+            told += [
+                one
+                for one in self._words.not_taken(domain)
+                if not link.health.why or link.health.why not in one
+            ]
         return told
 
-    def describe(self, known: Known, granted: int) -> PeerFacts:
-        """Return what an admin is told of a peer, to whose people there are ``granted`` grants here."""
+    def describe(self, known: Known, granted: Mapping[Domain, int]) -> PeerFacts:
+        """Return what an admin is told of a peer; ``granted``: the grants here, by domain."""
         link = self._open.get(known.bundle.domain)
         health = None if link is None else link.health
         return PeerFacts(
@@ -182,11 +183,26 @@ class PeerLinks:
             last_seen_ms=0 if health is None else health.last_seen_ms,
             latency_ms=0.0 if health is None else round(health.latency_ms, 3),
             why_away="" if health is None or health.away_since_s is None else health.why,
-            granted=granted,
-            granted_there=0 if link is None else self._words.granted_there(link.domain),
+            taken_ms=known.peer.taken_ms,
+            figures=self._figures(known.bundle.domain, granted),
+            not_taken=() if link is None else tuple(self._words.not_taken(link.domain)),
+            names_here=known.names,
         )
 
+    async def grants_there(self, domain: Domain) -> Sequence[Grant]:
+        """Ask a peer which grants there are to this member and its people; raises as :meth:`PeerLink.call`."""
+        async with self.to(domain).call() as channel:
+            return await grants_over(channel, domain, GRANTS_TIMEOUT_S)
+
+    async def grants_of(self, domain: Domain) -> Sequence[Grant]:
+        """Return for a peer which grants there are here to it and its people."""
+        return await self._book.grants_to(domain)
+
     # --- exchanges -------------------------------------------------------------------------------
+
+    def not_understood(self, domain: Domain, error: CollectiveError) -> None:
+        """Take into account that what a peer tells cannot be read."""
+        self._words.not_understood(domain, error)
 
     async def answer(self, domain: Domain, told: PeerWord) -> PeerWord:
         """Answer the exchange of a peer; raises as what it tells is refused."""
@@ -290,7 +306,7 @@ class PeerLinks:
                 asking = RemoteIntroduction.over(channel, EXCHANGE_TIMEOUT_S)
                 code_id = self._randomness.token(CODE_ID_BYTES).hex()
                 _, signed = await asking.begin(code_id)
-            await self._words.take_bundle(domain, signed)
+            await self._words.take_bundle(domain, signed, domain)
         except CollectiveError as error:
             self._log.info("no newer bundle", domain=domain, reason=error.message)
 
@@ -311,7 +327,7 @@ class PeerLinks:
                     self._credentials,
                     self._links,
                     self._clock,
-                    self._counted,
+                    self._tallies,
                 )
                 self._wake.set()
             else:

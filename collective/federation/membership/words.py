@@ -4,7 +4,9 @@ Each end says what it has of the other, so that nothing is told twice: the other
 its record and its list of peers by their digests.  Bundles of third members go along where both are peered
 with one and the other end has an older bundle of it (push-pull): so a member that moved is found through a
 common peer.  A bundle counts by its own signature, whoever hands it on; a record, because the connection of
-its member attests it.  A member that tells an older bundle of itself than is known was restored from a
+its member attests it.  What is not taken stands with whoever told it, and why, until something better
+comes.  What a peer changes has a rate: its bundle, since it is written, and the list of those it
+revoked, since every node hears of it; of a list that comes too soon the newest counts as soon as it may.  A member that tells an older bundle of itself than is known was restored from a
 backup: it is shown the newer one, and goes on above that.
 """
 
@@ -18,8 +20,9 @@ import structlog
 
 from collective.core.buckets import Bucket
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, ConflictError
+from collective.core.errors import BusyError, CollectiveError, ConflictError, RejectedError
 from collective.core.ids import Domain
+from collective.core.log_rate import LogRate
 from collective.federation.membership.own_record import OwnRecord, digest_of
 from collective.federation.peers.newer_bundle import OlderBundleError, newer_bundle
 from collective.federation.peers.own_bundle import OwnBundle
@@ -35,6 +38,11 @@ BUNDLES_BURST: Final = 8.0
 
 OFFERED_S: Final = 60.0
 """A bundle that was told and not taken is told again after so long."""
+REVOKED_PER_S: Final = 1 / 30
+"""How often a member's list of those it revoked changes in the long run: each change goes to every node."""
+REVOKED_BURST: Final = 8.0
+REPEATED_S: Final = 2.5 * OFFERED_S
+"""What a peer passed on and was not taken is told again within this, or stands there no more."""
 
 
 @dataclass(slots=True)
@@ -55,8 +63,9 @@ class _Known:
     granted: int = 0
     offered: dict[Domain, tuple[int, float]] = field(default_factory=dict)
     """Which bundle of each common peer it was told last, and when: one that it refuses is not told each time."""
-    not_taken: str = ""
-    """Why its bundle was refused last."""
+    revocations: Bucket = field(default_factory=lambda: Bucket(REVOKED_BURST, REVOKED_PER_S))
+    not_taken: dict[Domain | None, tuple[str, float]] = field(default_factory=dict)
+    """Why a bundle that it told was not taken, by whose it is, and when; None: what cannot be read at all."""
 
     def may_offer(self, domain: Domain, sequence: int, now_s: float) -> bool:
         """Whether to tell of a common peer's bundle now; note that it is told."""
@@ -77,8 +86,37 @@ class PeerWords:
         self._book = book
         self._clock = clock
         self._peers: dict[Domain, _Known] = {}
+        self._lines = LogRate()
         self._log = structlog.get_logger("coordinator.peers")
         book.watch(self._follow)
+
+    def not_taken(self, domain: Domain) -> Sequence[str]:
+        """Return what a peer told that was not taken, and why: a sentence each, with what to do."""
+        now_s, told = self._clock.monotonic_s(), []
+        for subject, (why, at_s) in self._of(domain).not_taken.items():
+            if subject == domain:
+                told.append(f"The bundle of {domain} is not taken: {why}")
+            elif subject is None:
+                told.append(f"What {domain} tells cannot be read: {why}")
+            elif now_s - at_s < REPEATED_S:
+                told.append(f"{domain} passes on a bundle of {subject} that is not taken: {why}")
+        return told
+
+    def not_understood(self, domain: Domain, error: CollectiveError) -> None:
+        """Note that what a peer tells cannot be read."""
+        if self._book.is_peer(domain):
+            reason = f"{error.message.rstrip('.')}; ask its operator which version it runs."
+            self._refuse(domain, None, reason)
+
+    def _refuse(self, teller: Domain, subject: Domain | None, why: str) -> None:
+        """Note that something a peer told was not taken: told again at every exchange, and logged once."""
+        not_taken, now_s = self._of(teller).not_taken, self._clock.monotonic_s()
+        before, _ = not_taken.get(subject, ("", 0.0))
+        not_taken[subject] = (why, now_s)
+        if before != why:
+            line = self._lines.take(teller, now_s)
+            if line is not None:
+                self._log.error("not taken", teller=teller, subject=subject, reason=why, **line)
 
     def granted_there(self, domain: Domain) -> int:
         """Return how many grants there are at a peer to this member and its people, as it says."""
@@ -141,31 +179,44 @@ class PeerWords:
         """
         there = self._of(domain)
         if word.bundle is not None:
-            there.is_behind = not await self.take_bundle(domain, word.bundle)
+            there.is_behind = not await self.take_bundle(domain, word.bundle, domain)
+        there.not_taken.pop(None, None)
         there.has_sequence = word.newest_of_yours
         there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
         there.granted = word.granted_to_you
         if word.record is not None:
             there.record, there.record_digest = word.record, word.record_digest
-            self._book.revoked_changed(domain, word.record.revoked)
+        self._settle_revoked(domain, there)
         if word.known is not None:
             there.known, there.known_digest = dict(word.known), word.known_digest
         for signed in word.news[:NEWS_MAX]:
             await self._take_news(domain, signed)
 
+    def _settle_revoked(self, domain: Domain, there: _Known) -> None:
+        """Have the newest list of those a peer revoked count, unless others came just before."""
+        revoked = there.record.revoked
+        if self._book.revoked_of(domain) == revoked:
+            return
+        if there.revocations.take(self._clock.monotonic_s()):
+            self._book.revoked_changed(domain, revoked)
+
     async def _take_news(self, teller: Domain, signed: SignedBundle) -> None:
         """Take up what a peer says of a common peer, if that is newer and bears its signature."""
         try:
             subject = open_bundle(signed).domain
+        except CollectiveError as error:
+            self.not_understood(teller, error)
+            return
+        try:
             if subject == self._bundle.domain:
                 await self._bundle.shown(signed)
             elif subject != teller and self._book.is_peer(subject):
-                await self.take_bundle(subject, signed)
+                await self.take_bundle(subject, signed, teller)
         except CollectiveError as error:
-            self._log.info("news not taken", teller=teller, reason=error.message)
+            self._refuse(teller, subject, error.message)
 
-    async def take_bundle(self, domain: Domain, signed: SignedBundle) -> bool:
-        """Take up what bears a peer's signature, whoever handed it over; tell whether it is not older.
+    async def take_bundle(self, domain: Domain, signed: SignedBundle, teller: Domain) -> bool:
+        """Take up what bears a peer's signature, handed over by ``teller``; tell whether it is not older.
 
         An older one is let be: the member it is of was restored, and hears which number is known.
         Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
@@ -173,20 +224,27 @@ class PeerWords:
         known = self._book.require(domain)
         try:
             bundle = newer_bundle(known, signed, self._clock.wall_s())
-            if bundle is not None and self._may_take(domain):
+            if bundle is not None:
+                self._require_seldom(domain)
                 await self._book.renew(signed, bundle)
         except OlderBundleError:
             return False
-        except ConflictError as error:
-            there = self._of(domain)
-            if there.not_taken != error.message:  # told at every exchange, and logged once
-                self._log.error("bundle not taken", domain=domain, reason=error.message)
-            there.not_taken = error.message
+        except (ConflictError, BusyError) as error:
+            self._refuse(teller, domain, error.message)
+        except RejectedError as error:
+            self._refuse(teller, domain, error.message)
+            raise
+        else:
+            self._of(teller).not_taken.pop(domain, None)
         return True
 
-    def _may_take(self, domain: Domain) -> bool:
-        """Count a change of a bundle; refuse one that comes too soon after others."""
-        return self._of(domain).bundles.take(self._clock.monotonic_s())
+    def _require_seldom(self, domain: Domain) -> None:
+        """Count a change of a bundle; raise BusyError for one that comes too soon after others."""
+        if not self._of(domain).bundles.take(self._clock.monotonic_s()):
+            raise BusyError(
+                f"{domain} changes it too often; it is taken within {1 / BUNDLES_PER_S:g} s. If that goes"
+                " on, ask its operator why its addresses or CAs keep changing."
+            )
 
     def _of(self, domain: Domain) -> _Known:
         return self._peers.setdefault(domain, _Known())

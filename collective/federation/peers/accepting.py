@@ -13,12 +13,12 @@ import structlog
 
 from collective.catalog.interface import Identities
 from collective.core.clock import Clock
-from collective.core.errors import ConflictError, RejectedError
+from collective.core.errors import RejectedError
 from collective.core.ids import Domain
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook
 from collective.model.calls import Call
-from collective.model.peers import Inviter, Peer, PeerState
+from collective.model.peers import Inviter, Peer
 from collective.pki import invite_code, proof
 from collective.pki.bundle import Bundle, SignedBundle, fingerprint, open_bundle
 from collective.pki.invite_code import InviteCode
@@ -60,10 +60,10 @@ class Accepting:
 
     async def accept(
         self, call: Call, text: str, domain: Domain | None, *, replaces: bool = False
-    ) -> Peer:
+    ) -> tuple[Peer, bool]:
         """Peer with the maker of a code, who must be ``domain`` if that is given; admins only.
 
-        Repeating it is harmless: who is a peer by this code stays one.
+        Return the peer, and whether its operator has to confirm before it lets this member in.  Repeating it is harmless: who is a peer by this code stays one.
         """
         await self._identities.require_admin(call, "peer with another member")
         code = invite_code.parse(text)
@@ -75,7 +75,7 @@ class Accepting:
                 raise RejectedError(
                     f"The code is of {bundle.domain}, not of {domain}; nothing was sent to it."
                 )
-            self._require_room_for(bundle, replaces=replaces)
+            self._book.require_acceptable(signed, replaces=replaces)  # before a use is spent
             transcript = proof.PeeringTranscript(
                 code.code_id, nonce, gate.leaf_digest, own.body, own.signature
             )
@@ -86,18 +86,7 @@ class Accepting:
             raise RejectedError(f"The inviter was {bundle.domain}, and answers as another member.")
         peer = await self._book.accept(call, theirs, replaces=replaces)
         self._log.info("peer accepted", domain=peer.domain, waits_for_them=is_waiting)
-        return peer
-
-    def _require_room_for(self, bundle: Bundle, *, replaces: bool) -> None:
-        """Refuse before a use of the code is spent what would be refused after it."""
-        known = self._book.all.get(bundle.domain)
-        if known is None or known.peer.state is PeerState.REMOVED or replaces:
-            return
-        if known.peer.authority_digest != bundle.authority_digest:
-            raise ConflictError(
-                f"{bundle.domain} is a peer here already, with another CA; if it was made anew, peer"
-                " again with --replace."
-            )
+        return peer, is_waiting
 
     @asynccontextmanager
     async def _dialled(

@@ -29,12 +29,11 @@ from collective.core.ids import Domain, parse_domain
 from collective.core.shared_folder import Listing, SharedFolder, Stamp, UnfitFileError
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.peers.newer_bundle import newer_bundle
+from collective.federation.peers.newer_bundle import OlderBundleError, newer_bundle
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.peers import PeerState
 from collective.pki.bundle import Bundle, SignedBundle, open_bundle
-from collective.pki.certificates import certificate_key, key_digest
 
 INTERVAL_S: Final = 2.0
 FILE_NAME: Final = "bundle.json"
@@ -85,23 +84,16 @@ def judge(known: Known | None, offer: Offer, now_s: float) -> Verdict:
         now_s: Unix seconds, for links between CAs.
 
     Raises:
-        RejectedError: the domain is a peer with another CA, which has not spoken for this one.
+        RejectedError: the bundle takes the place of no other; the sentence says why, and what to do.
     """
     if known is None:
         return Verdict.INTRODUCE
     if known.peer.state is PeerState.REMOVED:
         return Verdict.LEAVE
-    trusted = {key_digest(certificate_key(one)) for one in known.bundle.authorities}
-    if offer.bundle.sequence < known.peer.sequence and offer.bundle.authority_digest in trusted:
-        return Verdict.LEAVE
     try:
         newer = newer_bundle(known, offer.signed, now_s)
-    except RejectedError as error:
-        domain = known.bundle.domain
-        raise RejectedError(
-            f"{domain} is a peer here with another CA; if its operator made it anew, peer again by a"
-            " code, with --replace."
-        ) from error
+    except OlderBundleError:
+        return Verdict.LEAVE
     return Verdict.LEAVE if newer is None else Verdict.RENEW
 
 

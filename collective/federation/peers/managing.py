@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
+from collective.catalog.decisions.peers import no_such_peer
 from collective.catalog.interface import Identities, Peers
+from collective.core.errors import CollectiveError
 from collective.core.ids import Domain
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.calls import Call
-from collective.model.peers import PeerFacts, PeerState
+from collective.model.grants import Grant
+from collective.model.peers import PeerFacts, PeerGrants, PeerState
 from collective.pki.certificates import certificate_der
 
 
-class Condition(Protocol):
-    """How a peer is now."""
+class LivePeers(Protocol):
+    """What is known of peers beside what is stored: whether they answer, and what passes between us."""
 
-    def describe(self, known: Known, granted: int) -> PeerFacts:
-        """Return what is known of a peer, to whose people there are ``granted`` grants here."""
+    def describe(self, known: Known, granted: Mapping[Domain, int]) -> PeerFacts:
+        """Return what an admin is told of a peer; ``granted``: the grants here, by domain."""
+        ...
+
+    async def grants_there(self, domain: Domain) -> Sequence[Grant]:
+        """Ask a peer which grants there are to this member and its people.
+
+        Raises:
+            UnreachableError, BusyError, RejectedError: it does not say.
+        """
         ...
 
 
@@ -33,14 +44,14 @@ class Managing:
         peers: Peers,
         book: PeerBook,
         own: OwnBundle,
-        condition: Condition,
+        live: LivePeers,
     ) -> None:
         """Manage the peers of ``book``."""
         self._identities = identities
         self._peers = peers
         self._book = book
         self._own = own
-        self._condition = condition
+        self._live = live
         self._log = structlog.get_logger("coordinator.peers")
 
     @property
@@ -58,8 +69,8 @@ class Managing:
         await self._identities.require_admin(call, "see peers")
         granted = await self._book.granted()
         found = [
-            self._condition.describe(known, granted.get(domain, 0))
-            for domain, known in self._book.all.items()
+            self._live.describe(known, granted)
+            for known in self._book.all.values()
             if with_removed or known.peer.state is not PeerState.REMOVED
         ]
         fresh = [one.domain for one in found if not one.is_seen]
@@ -70,8 +81,25 @@ class Managing:
 
     async def one(self, domain: Domain) -> PeerFacts:
         """Return a peer that was just taken up or changed."""
-        granted = (await self._book.granted()).get(domain, 0)
-        return self._condition.describe(self._book.all[domain], granted)
+        return self._live.describe(self._book.all[domain], await self._book.granted())
+
+    async def show(self, call: Call, domain: Domain) -> tuple[PeerFacts, PeerGrants]:
+        """Return a peer, or a tombstone, and what is granted in both directions.
+
+        NotFoundError where there is neither.
+        """
+        await self._identities.require_admin(call, "see peers")
+        if domain not in self._book.all:
+            raise no_such_peer(domain)
+        here = tuple(await self._book.grants_to(domain))
+        there: tuple[Grant, ...] = ()
+        why_not = ""
+        try:
+            if self._book.is_peer(domain):
+                there = tuple(await self._live.grants_there(domain))
+        except CollectiveError as error:
+            why_not = error.message
+        return await self.one(domain), PeerGrants(here, there, why_not)
 
     def authorities(self, domain: Domain) -> Sequence[bytes]:
         """Return the CAs (DER) of a peer that counts; for everybody.  NotFoundError where it is none."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 import structlog
 from cryptography import x509
 
+from collective.catalog.decisions.peers import taken_up
 from collective.catalog.interface import Peers
-from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
-from collective.core.ids import Domain
+from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UsageError
+from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
 from collective.model.calls import Call
+from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
 from collective.pki.bundle import Bundle, SignedBundle, open_bundle
 from collective.pki.certificates import certificate_der
@@ -28,6 +30,8 @@ from collective.pki.trust import TrustStore
 
 _T = TypeVar("_T")
 _CLOSE_GRACE_S: Final = 5.0
+GRANTS_SHOWN_MAX: Final = 500
+"""Grants to one peer that are listed with it."""
 
 
 class ShownTrust(Protocol):
@@ -54,6 +58,8 @@ class Known:
 
     peer: Peer
     bundle: Bundle
+    names: tuple[SpiffeId, ...] = ()
+    """People of this member with a name in its domain: given out before it was a peer."""
 
 
 class PeerBook:
@@ -115,6 +121,10 @@ class PeerBook:
             for known in self.active()
         ]
 
+    def revoked_of(self, domain: Domain) -> Sequence[str]:
+        """Return what a peer has revoked of its own, as nodes are told."""
+        return self._revoked.get(domain, ())
+
     def revoked_changed(self, domain: Domain, revoked: Sequence[str]) -> None:
         """Take up what a peer has revoked of its own people: nodes are told, for those with tickets."""
         told = tuple(revoked)
@@ -139,6 +149,10 @@ class PeerBook:
         """Return how many grants there are here to each other member and its people."""
         return await self._kept.granted()
 
+    async def grants_to(self, domain: Domain) -> Sequence[Grant]:
+        """Return the first GRANTS_SHOWN_MAX grants here to another member and its people."""
+        return await self._kept.grants_to(domain, GRANTS_SHOWN_MAX)
+
     # --- changes ---------------------------------------------------------------------------------
 
     async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
@@ -148,6 +162,19 @@ class PeerBook:
         return await self._change(
             bundle, lambda: self._kept.redeem(code_id, wanted, request_id=request_id)
         )
+
+    def require_acceptable(self, signed: SignedBundle, *, replaces: bool) -> None:
+        """Raise as :meth:`accept` would by what is known now; nothing is changed."""
+        bundle = self._read(signed)
+        known = self._known.get(bundle.domain)
+        others = sum(
+            one.peer.state is not PeerState.REMOVED
+            for domain, one in self._known.items()
+            if domain != bundle.domain
+        )
+        wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        taken_up(None if known is None else known.peer, wanted, others, replaces=replaces)
+        self._require_apart(bundle)
 
     async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
         """Take up whose code the operator accepted; raises as the catalogue, and RejectedError."""
@@ -203,8 +230,7 @@ class PeerBook:
             raise UsageError(
                 f"This is the code of {bundle.domain} itself; give it to the other member."
             )
-        if not bundle.addresses:
-            raise ConflictError(f"{bundle.domain} says of no address where it can be reached.")
+        require_address(bundle)
         return bundle
 
     def _require_apart(self, bundle: Bundle) -> None:
@@ -233,6 +259,9 @@ class PeerBook:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue
             found[peer.domain] = Known(peer, bundle)
+        present = [one for one in found if found[one].peer.state is not PeerState.REMOVED]
+        for domain, names in (await self._kept.names_given_out(self._own, present)).items():
+            found[domain] = replace(found[domain], names=tuple(names))
         self._known = found
         trusted = {
             domain: known.bundle.authorities
@@ -263,3 +292,12 @@ def peer_of(signed: SignedBundle, bundle: Bundle, state: PeerState) -> Peer:
         signature=signed.signature,
         since_ms=0,
     )
+
+
+def require_address(bundle: Bundle) -> None:
+    """Raise RejectedError where a bundle says of no address."""
+    if not bundle.addresses:
+        raise RejectedError(
+            f"{bundle.domain} names no address of its coordinator; ask its operator to set"
+            " COLLECTIVE_ADVERTISE_ADDRESS."
+        )

@@ -49,6 +49,7 @@ class NodeNetwork:
     ) -> None:
         """Reach ``nodes`` as ``personas``; nothing is opened before it is needed."""
         links, world = runtime.links, runtime.world
+        self._moved = refusals.tallies.moved
         self._world = world
         self._dialer = dialer = links.dialer(personas.chunk_client, personas.gate)
         self.commands = NodeCaller(nodes, personas, links)
@@ -70,6 +71,7 @@ class NodeNetwork:
             threads=world.threads,
             refusals=refusals,
             foreign_pools=ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX),
+            moved=self._moved,
         )
 
     def engine_for(self, *paths: FilePath) -> Engine:
@@ -82,7 +84,7 @@ class NodeNetwork:
             return self.engine
         if domain not in self._of_peers:
             world, buffers = self._world, BufferPool(PEER_POOL_BYTES)
-            chunks = ChunkClient(self._dialer, buffers, world.threads)
+            chunks = ChunkClient(self._dialer, buffers, world.threads, moved=self._moved)
             engine = Engine.of(chunks, buffers, world.threads, world, CARRYING)
             self._of_peers[domain] = (chunks, engine)
         return self._of_peers[domain][1]

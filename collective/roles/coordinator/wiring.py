@@ -12,6 +12,8 @@ from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.links.peer_metrics import PeerMetrics
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
 from collective.federation.neighbourhood import Neighbourhood
@@ -97,6 +99,7 @@ class Federation:
 
     book: PeerBook
     bundle: OwnBundle
+    tallies: PeerTallies
     inbound: Inbound
     introductions: Introductions | None
     """None: there is no such folder."""
@@ -259,7 +262,8 @@ def _ground(
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
     catalog.upkeep.watch_writer(metrics.writer)
-    refusals = RefusalLog(catalog.audit, metrics, world.randomness)
+    federation = _federation(own, personas, catalog, runtime)
+    refusals = RefusalLog(catalog.audit, metrics, federation.tallies, own.domain, world)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
     return refusals, Ground(
@@ -276,7 +280,7 @@ def _ground(
         network=NodeNetwork(own, personas, nodes, keys, refusals, runtime),
         policy=Policy(settings.copies),
         settings=settings,
-        federation=_federation(own, personas, catalog, runtime),
+        federation=federation,
     )
 
 
@@ -287,15 +291,18 @@ def _federation(
     book = PeerBook(own.domain, catalog.peers, personas)
     bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     introductions = None if folder is None else Introductions(folder, book, bundle, world)
-    return Federation(book, bundle, Inbound(book, world.clock), introductions)
+    tallies = PeerTallies(book)
+    return Federation(book, bundle, tallies, Inbound(book, tallies, world.clock), introductions)
 
 
 def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
     federation, world = ground.federation, runtime.world
     record = OwnRecord(members, ground.revocations, world.clock)
     words = PeerWords(federation.bundle, record, federation.book, world.clock)
-    counted = ground.metrics.peer_call
-    return PeerLinks(federation.book, words, personas, runtime.links, world, counted)
+    links = PeerLinks(federation.book, words, personas, runtime.links, world, federation.tallies)
+    metrics = PeerMetrics(ground.own.member, links, federation.tallies)
+    runtime.metrics.registry.register(metrics)
+    return links
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:

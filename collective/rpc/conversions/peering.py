@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from collective.core import limits
 from collective.core.errors import CollectiveError, UsageError
-from collective.core.ids import Domain, parse_domain, parse_member_id
+from collective.core.ids import Domain, SpiffeId, parse_domain, parse_member_id
+from collective.core.paths import FilePath
+from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
-from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerState
-from collective.pki.bundle import SEQUENCE_MAX, SignedBundle
+from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerGrants, PeerState
+from collective.pki.bundle import SignedBundle
 from collective.pki.revocation import normalise
 from collective.rpc.conversions.addresses import address_messages, addresses_from
+from collective.rpc.conversions.figures import figures_from, figures_message
+from collective.rpc.conversions.grants import grant_from, grant_message
 from collective.rpc.conversions.node_status import node_from, node_message
+from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import nodes as nodes_pb
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.peer_word import (
@@ -26,6 +32,9 @@ from collective.rpc.peer_word import (
 )
 
 _DIGEST_BYTES: Final = 32
+GRANTS_MAX_BYTES: Final = 256 * limits.KIB
+"""Grants of one direction that are told of a peer."""
+GRANTS_TOLD_MAX: Final = 500
 T = TypeVar("T")
 
 
@@ -70,7 +79,7 @@ def word_from(message: pb.PeerWord) -> PeerWord:
         if len(digest) > _DIGEST_BYTES:
             raise UsageError("A digest is too long.")
     return PeerWord(
-        newest_of_yours=min(message.newest_of_yours, SEQUENCE_MAX - 1),
+        newest_of_yours=message.newest_of_yours,
         record_of_yours=bytes(message.record_of_yours),
         known_of_yours=bytes(message.known_of_yours),
         bundle=None if message.bundle is None else bundle_from(message.bundle),
@@ -91,9 +100,11 @@ def _record_message(record: MemberRecord) -> pb.MemberRecord:
     )
 
 
-def _fitting(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[T]:
-    """Yield the first ``items`` that have no more than RECORD_PART_MAX_BYTES together."""
-    left = RECORD_PART_MAX_BYTES
+def _fitting(
+    items: Iterable[T], size_of: Callable[[T], int], most_bytes: int = RECORD_PART_MAX_BYTES
+) -> Iterator[T]:
+    """Yield the first ``items`` that have no more than ``most_bytes`` together."""
+    left = most_bytes
     for one in items:
         left -= size_of(one)
         if left < 0:
@@ -101,7 +112,7 @@ def _fitting(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[T]:
         yield one
 
 
-def _size_of(message: nodes_pb.NodeStatus) -> int:
+def _size_of(message: nodes_pb.NodeStatus | common_pb.Grant) -> int:
     return len(bytes(message))
 
 
@@ -176,8 +187,10 @@ def facts_message(facts: PeerFacts) -> pb.PeerFacts:
         last_seen_ms=facts.last_seen_ms,
         latency_ms=facts.latency_ms,
         why_away=facts.why_away,
-        granted=facts.granted,
-        granted_there=facts.granted_there,
+        taken_ms=facts.taken_ms,
+        figures=figures_message(facts.figures),
+        not_taken=list(facts.not_taken),
+        names_here=[str(one) for one in facts.names_here],
     )
 
 
@@ -201,6 +214,51 @@ def facts_from(message: pb.PeerFacts) -> PeerFacts:
         last_seen_ms=message.last_seen_ms,
         latency_ms=message.latency_ms,
         why_away=message.why_away,
-        granted=message.granted,
-        granted_there=message.granted_there,
+        taken_ms=message.taken_ms,
+        figures=figures_from(message.figures),
+        not_taken=tuple(message.not_taken),
+        names_here=tuple(SpiffeId.parse(one) for one in message.names_here),
     )
+
+
+def shown_message(facts: PeerFacts, grants: PeerGrants) -> pb.ShowPeerResponse:
+    """Return a peer and what is granted in both directions for the wire: of the grants, those that fit."""
+    return pb.ShowPeerResponse(
+        peer=facts_message(facts),
+        grants_here=grants_message(grants.here),
+        grants_there=grants_message(grants.there),
+        why_not_there=grants.why_not_there,
+    )
+
+
+def shown_from(message: pb.ShowPeerResponse) -> tuple[PeerFacts, PeerGrants]:
+    """Return a peer and what is granted in both directions."""
+    if message.peer is None:
+        raise UsageError("No peer is told of.")
+    grants = PeerGrants(
+        tuple(map(grant_from, message.grants_here)),
+        tuple(map(grant_from, message.grants_there)),
+        message.why_not_there,
+    )
+    return facts_from(message.peer), grants
+
+
+def grants_message(grants: Sequence[Grant]) -> list[common_pb.Grant]:
+    """Return grants for the wire: the first that fit."""
+    return list(_fitting(map(grant_message, grants), _size_of, GRANTS_MAX_BYTES))
+
+
+def grants_there_from(message: pb.ListGrantsToYouResponse, domain: Domain) -> Sequence[Grant]:
+    """Return the grants that a peer says it gave, by the ids and paths by which they are called here."""
+    found = []
+    for one in message.grants[:GRANTS_TOLD_MAX]:
+        grant = grant_from(one)
+        found.append(
+            replace(
+                grant,
+                id=f"{grant.id}@{domain}",
+                path=FilePath((f"@{domain}", *grant.path.names)),
+                sources=tuple(f"{source}@{domain}" for source in grant.sources),
+            )
+        )
+    return found

@@ -18,6 +18,7 @@ from collective.model.status import (
     Status,
     Totals,
 )
+from collective.rpc.conversions.figures import figures_from, figures_message
 from collective.rpc.conversions.grants import grant_from, grant_message
 from collective.rpc.conversions.node_status import node_from, node_message
 from collective.rpc.gen.collective import v1 as common_pb
@@ -170,6 +171,9 @@ def _peer_message(peer: PeerStatus) -> pb.PeerStatus:
         is_healthy=peer.is_healthy,
         last_seen_ms=peer.last_seen_ms,
         latency_ms=peer.latency_ms,
+        version=peer.version,
+        taken_ms=peer.taken_ms,
+        figures=None if peer.figures is None else figures_message(peer.figures),
     )
 
 
@@ -181,4 +185,7 @@ def _peer_from(message: pb.PeerStatus) -> PeerStatus:
         is_healthy=message.is_healthy,
         last_seen_ms=message.last_seen_ms,
         latency_ms=message.latency_ms,
+        version=message.version,
+        taken_ms=message.taken_ms,
+        figures=None if message.figures is None else figures_from(message.figures),
     )

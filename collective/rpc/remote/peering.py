@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collective.core.errors import RejectedError
 from collective.core.ids import Domain
-from collective.model.peers import Inviter, PeerFacts
+from collective.model.grants import Grant
+from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerGrants
 from collective.model.people import MadeInvite
 from collective.pki.bundle import SignedBundle
 from collective.rpc import deadlines
@@ -13,7 +15,9 @@ from collective.rpc.conversions.peering import (
     bundle_from,
     bundle_message,
     facts_from,
+    grants_there_from,
     inviter_from,
+    shown_from,
     word_from,
     word_message,
 )
@@ -47,10 +51,13 @@ class RemotePeers(Remote[pb.PeersStub]):
         request = pb.LookAtCodeRequest(code=code)
         return taken(inviter_from, await self._control.call(self._stub.look_at_code, request))
 
-    async def accept(self, code: str, domain: Domain, *, replaces: bool = False) -> PeerFacts:
+    async def accept(self, code: str, domain: Domain, *, replaces: bool = False) -> AcceptedPeer:
         """Peer with the member of ``domain`` by its code."""
         request = pb.AcceptPeerRequest(code=code, domain=domain, replace=replaces)
-        return taken(facts_from, await self._control.call(self._stub.accept_peer, request))
+        answer = await self._control.call(self._stub.accept_peer, request)
+        if answer.peer is None:
+            raise RejectedError("The coordinator answers without a peer.")
+        return AcceptedPeer(taken(facts_from, answer.peer), answer.is_waiting)
 
     async def confirm(self, domain: Domain) -> PeerFacts:
         """Let a peer count that waits."""
@@ -67,6 +74,11 @@ class RemotePeers(Remote[pb.PeersStub]):
         request = pb.ListPeersRequest(with_removed=with_removed, shown=shown)
         answer = await self._control.call(self._stub.list_peers, request)
         return [taken(facts_from, one) for one in answer.peers], answer.own_fingerprint
+
+    async def show(self, domain: Domain) -> tuple[PeerFacts, PeerGrants]:
+        """Return a peer, or a tombstone, and what is granted in both directions."""
+        request = pb.ShowPeerRequest(domain=domain)
+        return taken(shown_from, await self._control.call(self._stub.show_peer, request))
 
     async def authorities(self, domain: Domain) -> Sequence[bytes]:
         """Return the CAs (DER) of a peer; NotFoundError where it is none."""
@@ -110,3 +122,10 @@ async def exchange_over(channel: Channel, told: PeerWord, timeout_s: float) -> P
     request = word_message(told)
     answer = await deadlines.call(lambda t: stub.exchange(request, timeout=t), timeout_s)
     return taken(word_from, answer)
+
+
+async def grants_over(channel: Channel, domain: Domain, timeout_s: float) -> Sequence[Grant]:
+    """Return what the coordinator of ``domain`` says it grants to this member and its people."""
+    stub, request = channel.stub(pb.PeerLinkStub), pb.ListGrantsToYouRequest()
+    answer = await deadlines.call(lambda t: stub.list_grants_to_you(request, timeout=t), timeout_s)
+    return taken(lambda message: grants_there_from(message, domain), answer)

@@ -25,7 +25,7 @@ from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader
 from collective.rpc.headers import current_request_id
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.stream.kept_links import KeptLinks
+from collective.transfer.stream.kept_links import KeptLinks, Moved
 from collective.transfer.stream.outbound import (
     GetTransfer,
     PartsSource,
@@ -103,6 +103,7 @@ class ChunkClient:
         threads: Runs,
         *,
         limits: ClientLimits | None = None,
+        moved: Moved | None = None,
     ) -> None:
         """Transfer within bounds.
 
@@ -111,6 +112,7 @@ class ChunkClient:
             pool: memory for what is received.
             threads: verify what was received.
             limits: bounds.
+            moved: told of the payload of each transfer, when it ends.
         """
         self._pool = pool
         self._limits = limits or ClientLimits()
@@ -121,6 +123,7 @@ class ChunkClient:
             crowded=self._limits.crowded_at_requests,
             idle_s=self._limits.idle_s,
             dial_s=self._limits.dial_s,
+            moved=moved,
         )
 
     async def __aenter__(self) -> Self:

@@ -34,6 +34,7 @@ class GetJob:
         self._header = header
         self._ticket = ticket
         self._buffer: PooledBuffer | None = None
+        self._sent_bytes = 0
 
     async def run(self) -> None:
         """Do it all.
@@ -120,9 +121,15 @@ class GetJob:
         self._serving.counts.forwarded += 1
 
     async def _send(self, source: Source, total_length: int) -> None:
+        self._sent_bytes = 0
+        try:
+            await self._send_pieces(source, total_length)
+        finally:
+            self._serving.moved_by(self._ticket, sent_bytes=self._sent_bytes)
+
+    async def _send_pieces(self, source: Source, total_length: int) -> None:
         stall_s = self._serving.limits.stall_s
-        sent = 0
-        while sent < source.total:
+        while (sent := self._sent_bytes) < source.total:
             await source.wait_for(min(sent + FOLLOW_BYTES, source.total), stall_s)
             try:
                 await self._connection.writable(stall_s)
@@ -144,4 +151,4 @@ class GetJob:
                 source.slices(sent, end),
             )
             self._serving.counts.sent_bytes += end - sent
-            sent = end
+            self._sent_bytes = end

@@ -6,7 +6,7 @@ Invariant: an exchange hears of its own frames only, and of none after it has le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import betterproto2
@@ -164,11 +164,22 @@ class Link:
             exchange.failed(error)
 
 
+Moved = Callable[[SpiffeId, int, int], None]
+"""Told of payload: to or from whom, the bytes sent, and the bytes received."""
+
+
 class KeptLinks:
     """The links of one process to all its peers."""
 
     def __init__(
-        self, dialer: Dialer, *, per_peer: int, crowded: int, idle_s: float, dial_s: float
+        self,
+        dialer: Dialer,
+        *,
+        per_peer: int,
+        crowded: int,
+        idle_s: float,
+        dial_s: float,
+        moved: Moved | None = None,
     ) -> None:
         """Bound them.
 
@@ -178,8 +189,10 @@ class KeptLinks:
             crowded: exchanges on every connection at which one more is opened, if it may be.
             idle_s: seconds after which an unused connection is closed.
             dial_s: seconds for opening one, all addresses together.
+            moved: told of the payload of each transfer, when it ends.
         """
         self._dialer = dialer
+        self.moved = moved
         self._per_peer = per_peer
         self._crowded = crowded
         self._dial_s = dial_s

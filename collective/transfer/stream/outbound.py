@@ -124,10 +124,16 @@ class _Outbound:
         self._request_id = link.enter(self)
         return link
 
+    def _moved(self) -> tuple[int, int]:
+        """Return the payload bytes sent, and those received."""
+        raise NotImplementedError
+
     def _end(self) -> None:
         """Leave the link; idempotent."""
         self._ended = True
         if self._link is not None:
+            if self._links.moved is not None:
+                self._links.moved(self._peer.identity, *self._moved())
             self._link.leave(self._request_id, self._links.idle_s, over=self._over)
             self._link = None
 
@@ -226,6 +232,9 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             raise self._error
         raise StopAsyncIteration
 
+    def _moved(self) -> tuple[int, int]:
+        return self.sent_bytes, 0
+
     def _wanted(self) -> bool:
         """Whether the peer still waits for payload."""
         return not self._over
@@ -304,6 +313,9 @@ class GetTransfer(_Outbound):
         self._inbound: Inbound | None = None
         self.total_length = 0
         """Stored length of the whole chunk, known after :meth:`begin`."""
+
+    def _moved(self) -> tuple[int, int]:
+        return 0, 0 if self._inbound is None else self._inbound.received
 
     async def begin(self) -> Inbound:
         """Ask, and return what comes once its beginning is here.

@@ -105,7 +105,9 @@ class PutJob:
         """Let nothing more land, and give the memory back; idempotent."""
         if self.inbound is not None:
             self._connection.abandon(self.inbound)
-            self._serving.counts.received_bytes += self.inbound.received
+            received_bytes = self.inbound.received
+            self._serving.counts.received_bytes += received_bytes
+            self._serving.moved_by(self._ticket, received_bytes=received_bytes)
             self.inbound = None
         if self._buffer is not None:
             self._buffer.release()

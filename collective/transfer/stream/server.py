@@ -40,7 +40,7 @@ from collective.transfer.stream.frames import (
     PayloadTarget,
 )
 from collective.transfer.stream.get_job import GetJob
-from collective.transfer.stream.kept_links import parse_head
+from collective.transfer.stream.kept_links import Moved, parse_head
 from collective.transfer.stream.put_job import PutJob
 from collective.transfer.stream.serving import (
     ChunkStorage,
@@ -76,25 +76,27 @@ class ChunkServer:
         limits: TransferLimits | None = None,
         refusals: TicketRefusals | None = None,
         foreign_pools: ForeignPools | None = None,
+        moved: Moved | None = None,
     ) -> None:
         """Serve as ``identity``; without ``store`` it only forwards.
 
         ``dialer`` opens the connections to next hops, ``pool`` holds all payload, ``threads`` do
         what blocks; ``refusals`` is told of tickets refused here.  Payload from other members, or to them, is in
-        ``foreign_pools``.
+        ``foreign_pools``; ``moved`` is told of payload that came from others, and went to them.
         """
         self._tasks = TaskScope(_log_failure)
         self._serving = Serving(
             identity=identity,
             store=store,
             keys=keys,
-            client=ChunkClient(dialer, pool, threads, limits=_FORWARDING),
+            client=ChunkClient(dialer, pool, threads, limits=_FORWARDING, moved=moved),
             pool=pool,
             limits=limits or TransferLimits(),
             storing=TaskScope(_log_failure),
             counts=TransferCounts(),
             refusals=refusals,
             foreign_pools=foreign_pools,
+            moved=moved,
         )
         self._connections: set[_ServerConnection] = set()
         self._draining = False
@@ -298,7 +300,11 @@ class _ServerConnection:
 
     def _refuse(self, request_id: int, error: CollectiveError, trace: str) -> None:
         self._serving.counts.refused += 1
-        _log.info("transfer refused", peer=str(self._peer), code=error.code, reason=error.message)
+        now_s = asyncio.get_running_loop().time()
+        line = self._serving.lines.take(self._peer.trust_domain, now_s)
+        if line is not None:
+            who, why = str(self._peer), error.message
+            _log.info("transfer refused", peer=who, code=error.code, reason=why, **line)
         self.connection.answer_error(request_id, error, trace)
 
     def _watch_idle(self) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from collective.chunking.store.capacity import Reservation
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Domain, Generation, SpiffeId
+from collective.core.log_rate import LogRate
 from collective.core.tasks import TaskScope
 from collective.rpc.gen.collective.v1.transfer import Ticket
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.stream.kept_links import Moved
 from collective.transfer.tickets.keys import KeySource
 
 
@@ -128,6 +130,15 @@ class Serving:
     counts: TransferCounts
     refusals: TicketRefusals | None = None
     foreign_pools: ForeignPools | None = None
+    moved: Moved | None = None
+    """Told of payload that came from others, and went to them."""
+    lines: LogRate = field(default_factory=LogRate)
+    """Of requests that are refused."""
+
+    def moved_by(self, ticket: Ticket, *, sent_bytes: int = 0, received_bytes: int = 0) -> None:
+        """Tell of payload that went to, or came from, the holder of ``ticket``."""
+        if self.moved is not None:
+            self.moved(SpiffeId.parse(ticket.holder), sent_bytes, received_bytes)
 
     def pool_for(self, ticket: Ticket) -> BufferPool:
         """Return the memory for what ``ticket`` allows: a peer's, where it comes from one or goes to one."""

@@ -6,7 +6,7 @@ What they tell is encoded and decoded as on the wire, and counted.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -15,7 +15,7 @@ from collective.catalog.interface.peers import Peers
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState
-from collective.core.ids import Domain, MemberId, NodeId
+from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.core.world import InlineThreads, World
@@ -57,6 +57,11 @@ class Kept:
         return stored
 
     async def granted(self) -> Mapping[Domain, int]:
+        return {}
+
+    async def names_given_out(
+        self, _own: Domain, _domains: Collection[Domain]
+    ) -> Mapping[Domain, Sequence[SpiffeId]]:
         return {}
 
     async def own_sequence(self, digest: bytes, *, echoed: int = 0) -> int:

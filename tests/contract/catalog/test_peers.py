@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from collective.catalog.interface import Catalog
+from collective.catalog.interface.values import IssuedCertificate
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -85,7 +86,7 @@ async def test_a_member_that_was_invited_becomes_a_peer_and_is_kept(
     await invite(catalog, clock)
     stored = await catalog.peers.redeem("c1", peer())
     now_ms = int(clock.wall_s() * 1000)
-    assert stored == replace(peer(), since_ms=now_ms, came_by="c1", is_seen=False)
+    assert stored == replace(peer(), since_ms=now_ms, came_by="c1", is_seen=False, taken_ms=now_ms)
     await catalog.close()
     assert list(await (await engines.open()).peers.all()) == [stored]
 
@@ -175,6 +176,49 @@ async def test_a_removed_peer_does_not_come_back_by_the_code_of_before(
     assert await states(catalog) == {BOB: PeerState.REMOVED}
 
 
+# --- names that were given out before ----------------------------------------------------------------
+
+
+def named(name: str, domain: Domain) -> SpiffeId:
+    """Return somebody of this member with a name in the domain of another."""
+    return SpiffeId.user(OPERATOR.principal.trust_domain, GlobalId(name, domain))
+
+
+async def test_names_given_out_before_are_told_of_and_leave_a_peer_unseen(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    own = OPERATOR.principal.trust_domain
+    assert (await catalog.peers.accept(OPERATOR, peer(CAROL))).is_seen
+    await invite(catalog, clock, "ann", kind=InviteKind.USER)
+    joined, granted, out = (named(name, BOB) for name in ("ann", "ben", "cat"))
+    await catalog.codes.redeem("ann", b"k" * 32, IssuedCertificate(joined, "01", 10**15, b"der"))
+    for who in (granted, out):
+        await grant(catalog, Call(who, is_operator=False), "/a", 1)
+    await grant(catalog, Call(named("dan", Domain("garage.bobby")), is_operator=False), "/a", 1)
+    await catalog.revocations.revoke(OPERATOR, str(out))
+    stored = await catalog.peers.accept(OPERATOR, peer())
+    assert not stored.is_seen
+    told = await catalog.peers.names_given_out(own, [BOB, CAROL])
+    assert {domain: list(names) for domain, names in told.items()} == {
+        BOB: [joined, granted],
+        CAROL: [],
+    }
+    await catalog.peers.note_seen(OPERATOR, [BOB])
+    assert all(one.is_seen for one in await catalog.peers.all())
+
+
+async def test_grants_to_a_peer_and_its_people_are_listed(catalog: Catalog) -> None:
+    await catalog.peers.accept(OPERATOR, peer())
+    for who, path in ((EVE, "/b"), (EVERYBODY, "/a"), (ANNA, "/c")):
+        await grant(catalog, who, path, 1)
+    found = await catalog.peers.grants_to(BOB, 9)
+    assert [(str(one.path), one.principal) for one in found] == [
+        ("/a", EVERYBODY.principal),
+        ("/b", EVE.principal),
+    ]
+    assert list(await catalog.peers.grants_to(BOB, 1)) == list(found[:1])
+
+
 # --- accepting, renewing, removing -------------------------------------------------------------------
 
 
@@ -196,10 +240,11 @@ async def test_only_admins_change_who_is_a_peer(catalog: Catalog) -> None:
 
 
 async def test_a_newer_bundle_takes_the_place_of_the_known_one_and_no_other_does(
-    catalog: Catalog,
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     known = await catalog.peers.accept(OPERATOR, peer())
     assert await catalog.peers.renew(peer()) is None
+    clock.advance(60)
     with pytest.raises(RejectedError):
         await catalog.peers.renew(peer(sequence=4))
     with pytest.raises(ConflictError):
@@ -209,7 +254,9 @@ async def test_a_newer_bundle_takes_the_place_of_the_known_one_and_no_other_does
     assert list(await catalog.peers.all()) == [known]
     newer = peer(sequence=1 << 52, ca=OTHER_CA, body=b"newer")
     stored = await catalog.peers.renew(newer)
-    assert stored == replace(newer, since_ms=known.since_ms)
+    now_ms = int(clock.wall_s() * 1000)
+    assert stored == replace(newer, since_ms=known.since_ms, taken_ms=now_ms)
+    assert now_ms > known.taken_ms == known.since_ms
     assert list(await catalog.peers.all()) == [stored]
 
 

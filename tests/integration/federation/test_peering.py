@@ -70,6 +70,8 @@ def test_absence_is_3_and_refusal_is_4_there_as_here(una: Person) -> None:
 def test_the_owner_audits_who_was_refused(houses: Houses, una: Person) -> None:
     una.cli("stat", "/@home.bob/secret", check=False)
     audit = houses["bob"].cli("audit", "--json").json()
+    [peer] = houses["bob"].status()["peers"]
+    assert peer["refused"] >= 1
     actors = [row["actor"] for row in audit if row["target"] == "/secret"]
     assert actors, audit[-5:]
     assert "user/home.alice/una" in actors[-1]
@@ -135,17 +137,21 @@ def test_bytes_go_straight_to_the_owners_nodes_where_they_can(houses: Houses, un
 def test_bytes_go_through_the_coordinators_where_no_node_can_be_reached(
     houses: Houses, una: Person
 ) -> None:
-    before = relayed(houses)
+    before, fresh = relayed(houses), CONTENT[::-1]  # of which no chunk is there yet
 
     async def work(home: Collective) -> bytes:
-        await home.write("/@home.bob/media/relayed", CONTENT)
+        await home.write("/@home.bob/media/relayed", fresh)
         return await home.read("/@home.bob/media/relayed")
 
-    assert una.use(work, links=NoNodes(TlsLinks(REAL))) == CONTENT
-    assert houses["bob"].read("/media/relayed") == CONTENT
+    assert una.use(work, links=NoNodes(TlsLinks(REAL))) == fresh
+    assert houses["bob"].read("/media/relayed") == fresh
     after = relayed(houses)
     assert after[0] > before[0], "at the coordinator of the reader"
     assert after[1] > before[1], "and at the owner's"
+    for name, other in (("alice", "home.bob"), ("bob", "home.alice")):
+        [peer] = houses[name].status()["peers"]
+        assert peer["domain"] == other
+        assert min(peer["sent_bytes"], peer["received_bytes"]) >= len(fresh)
 
 
 def relayed(houses: Houses) -> tuple[int, ...]:
@@ -197,6 +203,17 @@ def test_status_shows_peers_and_their_nodes(houses: Houses, una: Person) -> None
     until_s = time.monotonic() + 60
     while not heard():
         assert time.monotonic() < until_s
+    assert status["peers"][0]["grants_here"] is None, "una is no admin"
+    assert status["peers"][0]["version"]
+    shown = alice.cli("peer", "show", "home.bob", "--json").json()
+    there = bob.cli("peer", "show", "home.alice", "--json").json()
+    paths = sorted(f"/@home.bob{one['path']}" for one in there["granted_here"])
+    assert sorted(one["path"] for one in shown["granted_there"]) == paths
+    assert len(paths) == here
+    assert (shown["why_not_there"], shown["not_taken"]) == ("", [])
+    text = alice.cli("peer", "show", "home.bob").text
+    assert "/@home.bob/media: read+write to una@home.alice" in text
+    assert "healthy" in text
     assert {one["id"] for one in status["remote_nodes"]} == {f"bob-node-0{n}" for n in (1, 2, 3)}
 
 
@@ -221,3 +238,46 @@ def test_members_peer_again_and_no_grant_revives(houses: Houses, una: Person) ->
     assert una.cli("ls", "/@home.bob/media", check=False).code == 4
     houses["bob"].cli("grant", "add", "/media:read", "una@home.alice")
     assert "film" in una.cli("ls", "/@home.bob/media").text.split()
+
+
+def test_names_given_out_before_are_told_of_and_who_accepts_is_told_to_wait(houses: Houses) -> None:
+    """An inviter that confirms, and that had given out a name in the other's domain."""
+    alice, bob = houses["alice"], houses["bob"]
+    bob.cli("peer", "remove", "home.alice", "--yes")
+    alice.wait_status(lambda status: not status["peers"], "end of the peering at the other side")
+    code = alice.cli("invite", "generate", "--grant", "/shared:read").text.splitlines()[-1]
+    ivy = Person(alice, "ivy")
+    ivy.cli("identity", "init", "--global-id", "ivy@home.bob")
+    ivy.cli("invite", "redeem", code)
+    code = alice.cli("peer", "invite", "home.bob", "--confirm").text.splitlines()[-1]
+    accepted = bob.cli("peer", "accept", code, "--yes")
+    assert "collective peer confirm home.alice" not in accepted.text
+    assert "collective peer confirm home.bob" in accepted.text
+    assert "is a peer" not in accepted.text
+    [told] = [one for one in alice.status()["warnings"] if "ivy@home.bob" in one]
+    assert "collective identity revoke NAME" in told
+    confirmed = alice.cli("peer", "confirm", "home.bob")
+    assert "ivy@home.bob" in confirmed.err
+    houses.wait_peer(bob, "home.alice", lambda peer: bool(peer["is_healthy"]))
+    shown = alice.cli("peer", "show", "home.bob", "--json").json()
+    assert shown["names_here"] == ["spiffe://home.alice/user/home.bob/ivy"]
+    alice.cli("identity", "revoke", "ivy@home.bob", "--yes")
+    listed = alice.cli("peer", "list").text
+    assert shown["fingerprint"] in listed
+    assert alice.cli("peer", "list", "--json").json()[0]["fingerprint"] == shown["fingerprint"]
+    assert not [one for one in alice.status()["warnings"] if "ivy@home.bob" in one]
+
+
+def test_who_accepts_with_names_given_out_is_told_until_they_were_seen(houses: Houses) -> None:
+    alice, bob = houses["alice"], houses["bob"]
+    alice.cli("peer", "remove", "home.bob", "--yes")
+    bob.wait_status(lambda status: not status["peers"], "end of the peering at the other side")
+    bob.cli("mkdir", "-p", "/media")
+    bob.cli("grant", "add", "/media:read", "jon@home.alice")
+    code = alice.cli("peer", "invite", "home.bob").text.splitlines()[-1]
+    accepted = bob.cli("peer", "accept", code, "--yes")
+    assert "is a peer; its files are at /@home.alice" in accepted.text
+    assert "jon@home.alice" in accepted.err
+    assert [one for one in bob.status()["warnings"] if "jon@home.alice" in one]
+    assert "jon@home.alice" in bob.cli("peer", "list").err
+    assert not [one for one in bob.status()["warnings"] if "jon@home.alice" in one]

@@ -26,6 +26,7 @@ from collective.core.world.threads import InlinePool
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.complaints import Complaints
 from collective.member.files.copies import Copies
@@ -189,12 +190,18 @@ class House:
         personas = Personas(self._authority, domain)
         self.book = PeerBook(domain, catalog.peers, personas)
         await self.book.load()
+        counted = PeerTallies(self.book)
         links = PeerLinks(
-            self.book, cast("Any", object()), personas, self._exchange.links_of(own), self.world
+            self.book,
+            cast("Any", object()),
+            personas,
+            self._exchange.links_of(own),
+            self.world,
+            counted,
         )
         others = RemoteMembers(own, (self.address,), self.keys, links, clock)
         metrics = MemberMetrics(CollectorRegistry(), domain, table, UnknownNodes(clock))
-        admission = Admission(domain, metrics, clock, Inbound(self.book, clock))
+        admission = Admission(domain, metrics, clock, Inbound(self.book, counted, clock))
         nobody = cast("Any", object())
         people = MemberPeople(domain, catalog, nobody, nobody, self.book, clock)
         files = MemberFiles(

@@ -123,7 +123,7 @@ def test_a_newer_bundle_changes_what_a_bundle_says_and_nothing_else() -> None:
 def test_a_bundle_of_the_past_or_of_a_second_coordinator_changes_nothing() -> None:
     with pytest.raises(RejectedError, match="older"):
         renewed(peer(), peer(sequence=4))
-    with pytest.raises(ConflictError, match="two coordinators"):
+    with pytest.raises(ConflictError, match="Two coordinators"):
         renewed(peer(), peer(body=b"other"))
     assert renewed(peer(), peer()) is None
 

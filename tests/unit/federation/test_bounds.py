@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.inbound import BURST, CALLS_MAX, EXCHANGES_BURST, Inbound
 from collective.federation.links.peer_link import ASKED_EARLY_S, PeerLink
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.newer_bundle import newer_bundle
 from collective.federation.peers.peer_book import Known, PeerBook, peer_of
 from collective.model.peers import PeerState
@@ -31,6 +33,11 @@ HERE = (Address("127.0.0.1", 1),)
 class AllPeers:
     """A book in which everybody is a peer."""
 
+    all: Mapping[Domain, object] = {}
+
+    def watch(self, _: object) -> None:
+        """Nothing changes."""
+
     def is_peer(self, domain: Domain) -> bool:
         return bool(domain)
 
@@ -41,7 +48,8 @@ class NoMetrics:
 
 
 def inbound(clock: ManualClock) -> Inbound:
-    return Inbound(cast("PeerBook", AllPeers()), clock)
+    book = cast("PeerBook", AllPeers())
+    return Inbound(book, PeerTallies(book), clock)
 
 
 def test_calls_under_way_and_in_a_row_are_bounded_for_each_peer() -> None:
@@ -53,10 +61,10 @@ def test_calls_under_way_and_in_a_row_are_bounded_for_each_peer() -> None:
         here.enter(BOB)
     here.enter(Domain("home.carol"))
     for _ in range(CALLS_MAX):
-        here.leave(BOB)
+        here.leave(BOB, "ok")
     for _ in range(int(BURST) - CALLS_MAX):
         here.enter(BOB)
-        here.leave(BOB)
+        here.leave(BOB, "ok")
     with pytest.raises(BusyError, match="too often"):
         here.enter(BOB)
     clock.advance(1)
@@ -98,7 +106,7 @@ async def test_calls_that_are_refused_count_like_others() -> None:
 def test_a_peer_that_is_away_and_calls_is_looked_for_early_once_in_a_while() -> None:
     """What it says of where it is may be a third party's."""
     nothing: Any = object()
-    link = PeerLink(BOB, HERE, nothing, nothing, ManualClock())
+    link = PeerLink(BOB, HERE, nothing, nothing, ManualClock(), nothing)
     assert not link.may_be_asked_early(1000.0)
     link.health.failed(0.0, "gone")
     asked = [link.may_be_asked_early(1000.0 + second) for second in range(int(ASKED_EARLY_S) + 1)]

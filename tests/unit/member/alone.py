@@ -8,6 +8,7 @@ from typing import Final, cast
 from collective.catalog.interface.peers import Peers
 from collective.core.errors import NotFoundError
 from collective.core.ids import Domain
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.peer_book import PeerBook, ShownTrust
 from collective.member.files.interface import Files
@@ -28,9 +29,27 @@ class NoOthers:
         raise NotFoundError(f"No peer {domain} is known here.")
 
 
+class Standing:
+    """A book in which some stand, and which nobody changes."""
+
+    def __init__(self, peers: Sequence[Domain]) -> None:
+        self.all = dict.fromkeys(peers)
+
+    def watch(self, _: object) -> None:
+        """Nothing changes."""
+
+    def is_peer(self, domain: Domain) -> bool:
+        return domain in self.all
+
+
 def no_peers() -> PeerBook:
     """Return a book in which nobody stands, and which nobody changes."""
     return PeerBook(DOMAIN, cast("Peers", object()), cast("ShownTrust", object()))
+
+
+def tallies() -> PeerTallies:
+    """Return counts of no peers."""
+    return PeerTallies(no_peers())
 
 
 def directory(files: Files) -> MemberDirectory:

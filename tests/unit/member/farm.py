@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from blake3 import blake3
 from prometheus_client import CollectorRegistry
@@ -15,11 +16,13 @@ from collective.catalog.interface import Repair
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
-from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
 from collective.federation.links.inbound import Inbound
+from collective.federation.links.tallies import PeerTallies
+from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
 from collective.member.care.copier import Copier
@@ -46,6 +49,7 @@ from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions
@@ -54,7 +58,7 @@ from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import sign_receipt
 from tests import protocol as pb
 from tests.chunks import check_chunk_id
-from tests.unit.member.alone import directory, no_peers
+from tests.unit.member.alone import Standing, directory, no_peers, tallies
 from tests.unit.member.cluster import DOMAIN, OWN, World, record
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
@@ -269,8 +273,21 @@ class Scene:
             DOMAIN,
             self.metrics,
             self.world.clock,
-            Inbound(no_peers(), self.world.clock),
+            Inbound(no_peers(), tallies(), self.world.clock),
             certificates_seen=certificates_seen,
+        )
+
+    def peer_tallies(self, *peers: Domain) -> PeerTallies:
+        """Return counts of ``peers``."""
+        return PeerTallies(cast("PeerBook", Standing(peers)))
+
+    def refusals(self, counted: PeerTallies | None = None) -> RefusalLog:
+        return RefusalLog(
+            self.catalog.audit,
+            self.metrics,
+            counted or tallies(),
+            DOMAIN,
+            world_of(self.world.clock, self.world.randomness),
         )
 
     def verdicts(self) -> VerdictBook:

@@ -19,6 +19,7 @@ from collective.model.audit import AuditRow
 from collective.model.datastores import Datastore
 from collective.model.grants import Grant
 from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus
+from collective.model.peers import PeerFigures
 from collective.model.people import (
     CertificateRecord,
     Consequences,
@@ -130,7 +131,15 @@ STATUS = st.builds(
             step_s=SECONDS,
         )
     ),
-    peers=several(st.builds(PeerStatus, last_seen_ms=MOMENT_MS, latency_ms=SECONDS)),
+    peers=several(
+        st.builds(
+            PeerStatus,
+            last_seen_ms=MOMENT_MS,
+            latency_ms=SECONDS,
+            taken_ms=MOMENT_MS,
+            figures=st.none() | st.builds(PeerFigures, *[NUMBER] * 5),
+        )
+    ),
     remote_nodes=several(NODES),
 )
 CASES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[Any], Any]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from collective.core.errors import (
     UnreachableError,
     UsageError,
 )
+from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
 from collective.model.transfers import PutAnswer
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Receipt
@@ -189,6 +191,27 @@ async def test_relay_hop_keeps_nothing_and_passes_receipts(world: World) -> None
     assert not relay.store.chunks
     with await world.client.get(route(hops[:2], CHUNK, len(DATA), GET)) as buffer:
         assert bytes(buffer.view) == DATA
+
+
+async def test_a_relay_tells_what_went_to_whom_and_came_from_whom(world: World) -> None:
+    relay = world.net.add(COORDINATOR, relay=True)
+    [a] = world.chain("a")
+    told: Counter[tuple[SpiffeId, str]] = Counter()
+
+    def moved(who: SpiffeId, sent_bytes: int, received_bytes: int) -> None:
+        told[who, "sent"] += sent_bytes
+        told[who, "received"] += received_bytes
+
+    object.__setattr__(relay.server._serving, "moved", moved)
+    relay.server._serving.client._links.moved = moved
+    await world.put([relay, a])
+    await settle()
+    size = len(DATA)
+    assert +told == {(USER, "received"): size, (a.identity, "sent"): size}
+    told.clear()
+    with await world.client.get(route([relay, a], CHUNK, size, GET)):
+        await settle()
+    assert +told == {(USER, "sent"): size, (a.identity, "received"): size}
 
 
 async def test_relayed_errors_keep_their_class(world: World) -> None:

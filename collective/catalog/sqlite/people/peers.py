@@ -25,19 +25,21 @@ from collective.catalog.decisions.peers import (
     surplus,
     taken_up,
 )
+from collective.catalog.interface.peers import NAMES_MAX
 from collective.catalog.sqlite.people.code_rows import SELECT as SELECT_CODE
 from collective.catalog.sqlite.people.code_rows import code_value
 from collective.catalog.sqlite.people.grants import drop_grants
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.ids import Domain, MemberId
+from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.model.calls import Call
+from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
 
 _SELECT = (
     "SELECT domain, member, state, authority_digest, sequence, body, signature, since_ms, came_by,"
-    " seen FROM peers"
+    " seen, taken_ms FROM peers"
 )
 
 
@@ -67,7 +69,12 @@ class SqlitePeers:
                 return known
             require_open(code, tx.now_s)
             came = replace(
-                peer, state=state_by(code), since_ms=tx.now_ms, came_by=code_id, is_seen=False
+                peer,
+                state=state_by(code),
+                since_ms=tx.now_ms,
+                came_by=code_id,
+                is_seen=False,
+                taken_ms=tx.now_ms,
             )
             stored = taken_up(known, came, _count_others(tx.db, peer.domain), replaces=False)
             _put(tx, stored)
@@ -85,7 +92,8 @@ class SqlitePeers:
         def work(tx: Transaction) -> Peer:
             tx.decider(actor).require_admin("peer with another member")
             known = _known(tx.db, peer.domain)
-            came = replace(peer, since_ms=tx.now_ms)
+            named = _named(tx.db, tx.book, actor.principal.trust_domain, peer.domain)
+            came = replace(peer, since_ms=tx.now_ms, is_seen=not named, taken_ms=tx.now_ms)
             stored = taken_up(known, came, _count_others(tx.db, peer.domain), replaces=replaces)
             if ends_grants(known, stored):
                 _drop_grants_of(tx, peer.domain)
@@ -100,7 +108,7 @@ class SqlitePeers:
 
         def work(tx: Transaction) -> Peer:
             known = _known(tx.db, peer.domain)
-            came = replace(peer, since_ms=tx.now_ms, is_seen=False)
+            came = replace(peer, since_ms=tx.now_ms, is_seen=False, taken_ms=tx.now_ms)
             stored = introduced(known, came, _count_others(tx.db, peer.domain))
             if stored != known:
                 _put(tx, stored)
@@ -126,7 +134,8 @@ class SqlitePeers:
         """Keep a newer bundle of a peer."""
 
         def work(tx: Transaction) -> Peer | None:
-            stored = renewed(_known(tx.db, newer.domain), newer)
+            came = replace(newer, taken_ms=tx.now_ms)
+            stored = renewed(_known(tx.db, newer.domain), came)
             if stored is not None:
                 _put(tx, stored)
             return stored
@@ -163,6 +172,25 @@ class SqlitePeers:
             self._counted = (book, await self._engine.read(work))  # off the loop: there may be many
         return self._counted[1]
 
+    async def grants_to(self, domain: Domain, most: int) -> Sequence[Grant]:
+        """Return the first live grants to another member and its people."""
+        book, now_s = self._engine.writer.book, self._engine.clock.wall_s()
+
+        def work(_: apsw.Connection) -> Sequence[Grant]:
+            found = [one for one in book.live(now_s) if one.principal.trust_domain == domain]
+            return sorted(found, key=lambda one: (str(one.path), one.id))[:most]
+
+        return await self._engine.read(work)
+
+    async def names_given_out(
+        self, own: Domain, domains: Collection[Domain]
+    ) -> Mapping[Domain, Sequence[SpiffeId]]:
+        """Return people of this member by the other member's domain that their name is in."""
+        book = self._engine.writer.book
+        return await self._engine.read(
+            lambda db: {domain: _named(db, book, own, domain) for domain in domains}
+        )
+
     async def note_seen(self, actor: Call, domains: Collection[Domain]) -> None:
         """Note that an admin was told of these peers."""
 
@@ -198,6 +226,22 @@ def _drop_grants_of(tx: Transaction, domain: Domain) -> int:
     return len(named)
 
 
+def _named(db: apsw.Connection, book: GrantBook, own: Domain, domain: Domain) -> Sequence[SpiffeId]:
+    """Return people of ``own`` whose name is in ``domain``, by an index of each table."""
+    begin = f"spiffe://{own}/user/{domain}/"
+    span = (begin, f"{begin[:-1]}0", NAMES_MAX)  # what follows the slash
+    found = {
+        SpiffeId.parse(row[0])
+        for sql in (
+            "SELECT principal FROM identities WHERE principal >= ? AND principal < ? LIMIT ?",
+            "SELECT DISTINCT identity FROM issued WHERE identity >= ? AND identity < ? LIMIT ?",
+        )
+        for row in db.execute(sql, span)
+    }
+    found.update(book.receivers_named(own, {domain}))
+    return sorted((one for one in found if not book.is_revoked(one)), key=str)[:NAMES_MAX]
+
+
 def _known(db: apsw.Connection, domain: Domain) -> Peer | None:
     row = rows.fetch(db, f"{_SELECT} WHERE domain = ?", domain)
     return None if row is None else _peer(row)
@@ -216,7 +260,7 @@ def _count_others(db: apsw.Connection, domain: Domain) -> int:
 def _put(tx: Transaction, peer: Peer) -> None:
     tx.run(
         "INSERT OR REPLACE INTO peers (domain, member, state, authority_digest, sequence, body,"
-        " signature, since_ms, came_by, seen) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        " signature, since_ms, came_by, seen, taken_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         peer.domain,
         peer.member,
         peer.state.value,
@@ -227,11 +271,14 @@ def _put(tx: Transaction, peer: Peer) -> None:
         peer.since_ms,
         peer.came_by,
         int(peer.is_seen),
+        peer.taken_ms,
     )
 
 
 def _peer(row: Iterable[Any]) -> Peer:
-    domain, member, state, digest, sequence, body, signature, since_ms, came_by, seen = row
+    domain, member, state, digest, sequence, body, signature, since_ms, came_by, seen, taken_ms = (
+        row
+    )
     return Peer(
         Domain(domain),
         MemberId(member),
@@ -243,4 +290,5 @@ def _peer(row: Iterable[Any]) -> Peer:
         since_ms,
         came_by,
         bool(seen),
+        taken_ms,
     )

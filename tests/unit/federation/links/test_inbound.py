@@ -10,6 +10,7 @@ from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.ids import Domain
 from collective.federation.links.inbound import BURST, CALLS_MAX, RATE_PER_S, Inbound
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from tests.unit.pki.bundles import CAROL
 from tests.unit.pki.forge import BOB
@@ -21,6 +22,9 @@ class Book:
     def __init__(self) -> None:
         self.peers = {BOB, CAROL}
 
+    def watch(self, _: object) -> None:
+        """Change unseen."""
+
     def is_peer(self, domain: Domain) -> bool:
         return domain in self.peers
 
@@ -28,11 +32,13 @@ class Book:
 class Door:
     def __init__(self) -> None:
         self.clock, self.book = ManualClock(), Book()
-        self.inbound = Inbound(cast("PeerBook", self.book), self.clock)
+        book = cast("PeerBook", self.book)
+        self.tallies = PeerTallies(book)
+        self.inbound = Inbound(book, self.tallies, self.clock)
 
     def call(self, domain: Domain = BOB) -> None:
         self.inbound.enter(domain)
-        self.inbound.leave(domain)
+        self.inbound.leave(domain, "ok")
 
 
 def test_calls_under_way_are_bounded_for_each_peer_by_itself() -> None:
@@ -42,7 +48,7 @@ def test_calls_under_way_are_bounded_for_each_peer_by_itself() -> None:
     with pytest.raises(BusyError, match="under way"):
         door.inbound.enter(BOB)
     door.call(CAROL)
-    door.inbound.leave(BOB)
+    door.inbound.leave(BOB, "ok")
     door.inbound.enter(BOB)
     with pytest.raises(BusyError):
         door.inbound.enter(BOB)
@@ -80,7 +86,7 @@ def test_a_refused_call_takes_no_place() -> None:
         with pytest.raises(BusyError):
             door.inbound.enter(BOB)
     for _ in range(CALLS_MAX):
-        door.inbound.leave(BOB)
+        door.inbound.leave(BOB, "ok")
     for _ in range(CALLS_MAX):
         door.inbound.enter(BOB)
 
@@ -112,4 +118,4 @@ def test_a_stranger_and_a_removed_peer_are_refused() -> None:
     for begin in (door.inbound.enter, door.inbound.exchange):
         with pytest.raises(PermissionDeniedError):
             begin(BOB)
-    door.inbound.leave(BOB)
+    door.inbound.leave(BOB, "ok")

@@ -21,6 +21,7 @@ from collective.core.errors import (
 from collective.core.units import Address
 from collective.federation.links.peer_link import CALLS_MAX, WAITING_MAX, PeerLink
 from collective.rpc.links import Links, OwnCredentials
+from tests.unit.member.alone import tallies
 from tests.unit.pki.forge import BOB
 
 HOME, AWAY = Address("10.0.0.2", 8001), Address("192.0.2.2", 8001)
@@ -71,6 +72,7 @@ class World:
             cast("OwnCredentials", self.lines),
             cast("Links", self.lines),
             self.clock,
+            tallies(),
         )
 
     async def hold(self, until: asyncio.Event) -> Channel:

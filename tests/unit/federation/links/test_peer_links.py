@@ -12,6 +12,7 @@ import pytest
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UnreachableError
 from collective.core.ids import Domain
 from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
 from collective.model.nodes import NodeStatus
@@ -89,6 +90,7 @@ def end_of(house: House) -> End:
         cast("OwnCredentials", line),
         cast("Links", line),
         house.world,
+        PeerTallies(house.book),
     )
     return End(house, line, links)
 
@@ -131,7 +133,7 @@ async def test_one_that_waits_has_no_link_and_is_told_of_with_its_fingerprint(al
     await alice.book.redeem(made.invite.id, signed_of(BOBS), request_id="")
     assert dict(end.links.all) == {}
     [warning] = end.links.warnings()
-    facts = end.links.describe(alice.book.all[BOB], 0)
+    facts = end.links.describe(alice.book.all[BOB], {})
     assert facts.fingerprint in warning
     assert "peer confirm garage.bob" in warning
     assert (facts.state, facts.is_healthy) == (PeerState.WAITING, False)

@@ -523,8 +523,33 @@ async def test_two_bundles_with_one_number_are_told_and_neither_takes_the_others
     put(root, BOB, bob.file())
     await alice.introductions.look()
     put(root, BOB, bob.file(sequence=1, addresses=(ELSEWHERE,)))
-    assert "two coordinators" in (await logged(alice))[0]
+    assert "Two coordinators" in (await logged(alice))[0]
     assert alice.book.all[BOB].bundle.addresses == (HERE,)
+
+
+def refused_files(bob: Stranger) -> dict[str, bytes]:
+    """Return files of a known peer that change nothing, by what is said of each."""
+    anew = Stranger(BOB, authority(BOB, "anew"))
+    return {
+        "accept its code with --replace": anew.file(sequence=90),
+        "let home.bob invite": anew.file(sequence=1),
+        "names no address": bob.file(sequence=91, addresses=()),
+        "calls itself another member": bob.file(sequence=92, member=MemberId("robert")),
+    }
+
+
+@pytest.mark.parametrize("said", refused_files(stranger(BOB)))
+async def test_each_refused_bundle_of_a_peer_is_told_of_by_its_own_reason(
+    alice: Member, root: Path, said: str
+) -> None:
+    bob = stranger(BOB)
+    put(root, BOB, bob.file(sequence=5))
+    await alice.introductions.look()
+    put(root, BOB, refused_files(bob)[said])
+    await alice.introductions.look()
+    [warning] = alice.introductions.warnings()
+    assert said in warning
+    assert ("--replace" in warning) == ("invite" in said or "--replace" in said)
 
 
 # --- what stands there ---------------------------------------------------------------------------

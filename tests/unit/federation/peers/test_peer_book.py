@@ -152,7 +152,7 @@ async def test_this_member_is_no_peer_of_itself(alice: House) -> None:
 async def test_a_member_that_nobody_can_reach_or_whose_bundle_is_none_is_no_peer(
     alice: House,
 ) -> None:
-    with pytest.raises(ConflictError, match="no address"):
+    with pytest.raises(RejectedError, match=r"no address .* COLLECTIVE_ADVERTISE_ADDRESS"):
         await accept(alice, signed_of(BOBS, addresses=()))
     with pytest.raises(RejectedError):
         await accept(alice, forged(BOBS, sequence=0))

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from collective.core import limits
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
     RejectedError,
+    UnreachableError,
     UsageError,
 )
 from collective.core.ids import Domain, SpiffeId
 from collective.federation.peers.managing import Managing
-from collective.model.peers import PeerFacts, PeeringAttempt, PeerState
+from collective.model.grants import Grant
+from collective.model.peers import PeerFacts, PeerFigures, PeeringAttempt, PeerState
 from collective.model.people import InviteKind
 from collective.pki import invite_code, proof
 from collective.pki.bundle import SignedBundle, fingerprint
@@ -69,7 +72,8 @@ async def test_both_are_peers_after_one_accepted_the_others_code(alice: House, b
     assert told.fingerprint == alice.bundle.fingerprint
     assert told.own_fingerprint == bob.bundle.fingerprint
     assert alice.bootstrap.served == ["begin"], "nothing was sent before the operator said yes"
-    peer = await bob.accepting.accept(bob.operator, text, ALICE)
+    peer, is_waiting = await bob.accepting.accept(bob.operator, text, ALICE)
+    assert not is_waiting
     assert (peer.domain, peer.state) == (ALICE, PeerState.ACTIVE)
     assert alice.shown.counting == {BOB}
     assert bob.shown.counting == {ALICE}
@@ -78,7 +82,8 @@ async def test_both_are_peers_after_one_accepted_the_others_code(alice: House, b
 
 async def test_an_inviter_that_confirms_lets_nobody_count_before(alice: House, bob: House) -> None:
     text = await code_for(alice, BOB, confirms=True)
-    await bob.accepting.accept(bob.operator, text, ALICE)
+    _, is_waiting = await bob.accepting.accept(bob.operator, text, ALICE)
+    assert is_waiting, "it is told so, and does not say that all is done"
     assert alice.shown.counting == set()
     await alice.book.confirm(alice.operator, BOB)
     assert alice.shown.counting == {BOB}
@@ -114,6 +119,25 @@ async def test_nothing_is_sent_to_a_member_that_is_not_the_one_that_was_meant(
         await bob.accepting.accept(bob.operator, text, CAROL)
     assert alice.bootstrap.served == ["begin"]
     assert not bob.book.all
+
+
+async def test_what_would_be_refused_in_the_end_is_refused_before_the_code_is_used(
+    alice: House, bob: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same rule: another CA of a known domain, and a peer too many."""
+    text = await code_for(alice, BOB)
+    stranger = signed_of(ca_of(ALICE), 9)
+    await bob.book.accept(bob.operator, stranger, replaces=False)
+    with pytest.raises(ConflictError, match="accept its code with --replace"):
+        await bob.accepting.accept(bob.operator, text, ALICE)
+    await bob.book.remove(bob.operator, ALICE)
+    monkeypatch.setattr(limits, "PEERS_MAX", 0)
+    with pytest.raises(ConflictError, match="0 peers already"):
+        await bob.accepting.accept(bob.operator, text, ALICE)
+    assert alice.bootstrap.served == ["begin", "begin"], "nothing was redeemed"
+    monkeypatch.undo()
+    await bob.accepting.accept(bob.operator, text, ALICE)
+    assert bob.shown.counting == {ALICE}
 
 
 async def test_somebody_else_at_the_codes_address_hears_nothing(
@@ -281,7 +305,10 @@ async def test_a_code_that_is_asked_about_looks_the_same_whether_or_not_it_exist
 class Conditions:
     """Describes a peer by what is known of it alone."""
 
-    def describe(self, known: Any, granted: int) -> PeerFacts:
+    async def grants_there(self, domain: Domain) -> Sequence[Grant]:
+        raise UnreachableError(f"{domain} is away.")
+
+    def describe(self, known: Any, granted: Mapping[Domain, int]) -> PeerFacts:
         peer, bundle = known.peer, known.bundle
         return PeerFacts(
             member=peer.member,
@@ -297,8 +324,9 @@ class Conditions:
             last_seen_ms=0,
             latency_ms=0.0,
             why_away="",
-            granted=granted,
-            granted_there=0,
+            taken_ms=peer.taken_ms,
+            figures=PeerFigures(granted.get(peer.domain, 0)),
+            names_here=known.names,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from collective.catalog.decisions.refusals import (
     KINDS_MAX,
@@ -25,12 +26,14 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
+from collective.core.ids import Domain, SpiffeId
+from collective.core.log_rate import LINES_BURST, LINES_PER_S
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.model.audit import AuditRow, Refusal
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError, UntrustedError
-from collective.roles.coordinator.refusal_log import RefusalLog, operation_of
+from collective.roles.coordinator.refusal_log import operation_of
 from collective.rpc.context import CallContext
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import OPERATOR, scene
@@ -64,7 +67,7 @@ async def test_what_counts_as_a_refusal(
         caller = None if "Bootstrap" in method else Certified(USER, "01", 0.0, 4e9, ())
         call = CallContext(caller, "r1", method, {}, source="10.0.0.9")
         call.about("word", "/x")
-        RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1)).call(call, error)
+        here.refusals().call(call, error)
         rows = [
             row
             for row in await here.catalog.audit.list(since_ms=0, limit=9)
@@ -81,7 +84,7 @@ async def test_what_counts_as_a_refusal(
 
 async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        refusal_log = RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1))
+        refusal_log = here.refusals()
         for number in range(1000):
             refusal_log.ticket(USER, "10.0.0.9", RejectedError("Forged."), f"r{number}")
         (row,) = await denied(here.catalog)
@@ -92,7 +95,7 @@ async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path
 
 async def test_a_connection_of_the_revoked_is_audited_by_name_in_words(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        refusal_log = RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1))
+        refusal_log = here.refusals()
         refusal_log.connection("10.0.0.9", RevokedCertificateError(USER))
         refusal_log.connection("10.0.0.9", UntrustedError(4, "it is not signed by our CA"))
         revoked, forged = await denied(here.catalog)
@@ -103,6 +106,29 @@ async def test_a_connection_of_the_revoked_is_audited_by_name_in_words(tmp_path:
             "denied: the certificate does not count: it is not signed by our CA (step 4)"
             " [from 10.0.0.9]"
         )
+
+
+async def test_a_flood_of_a_peer_is_counted_whole_and_logged_at_a_rate(tmp_path: Path) -> None:
+    bob = SpiffeId.coordinator(Domain("garage.bob"))
+    async with scene(tmp_path) as here:
+        counted = here.peer_tallies(bob.trust_domain)
+        log = here.refusals(counted)
+        caller = Certified(bob, "01", 0.0, 4e9, ())
+        with capture_logs() as logs:
+            for number in range(300):
+                call = CallContext(
+                    caller, f"r{number}", "/collective.v1.peering.PeerLink/Exchange", {}
+                )
+                log.call(call, PermissionDeniedError("no"))
+                log.ticket(bob, "10.0.0.9", RejectedError("Forged."), f"r{number}")
+            here.world.clock.advance(1 / LINES_PER_S)
+            log.ticket(bob, "10.0.0.9", RejectedError("Forged."), "last")
+            log.ticket(USER, "10.0.0.9", RejectedError("Forged."), "own")
+        lines = [one for one in logs if one["event"] == "denied"]
+        assert len(lines) == LINES_BURST + 2
+        assert [one.get("left_out", 0) for one in lines[-2:]] == [600 - LINES_BURST, 0]
+        assert counted.of(bob.trust_domain).refused == 601
+        assert sum("601" in row.detail or "300" in row.detail for row in await denied(here.catalog))
 
 
 def test_methods_have_words() -> None:

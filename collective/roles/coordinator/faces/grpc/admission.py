@@ -164,8 +164,8 @@ class Admission:
         self._inbound.enter(peer.trust_domain)  # also what is refused below costs something
         try:
             principal = self._principal(current, named)
-        except PermissionDeniedError:
-            self._inbound.leave(peer.trust_domain)
+        except PermissionDeniedError as error:
+            self._inbound.leave(peer.trust_domain, error.code)
             raise
         return Call(
             principal=principal,
@@ -195,8 +195,7 @@ class Admission:
 
     def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
-            self._inbound.leave(call.via)
-            self._metrics.peer_calls.labels(call.via, "in", result).inc()
+            self._inbound.leave(call.via, result)
 
     def peer(self, operation: str) -> Domain:
         """Return the peer whose coordinator makes the current exchange.

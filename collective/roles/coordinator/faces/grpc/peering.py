@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collective.core.errors import CollectiveError
 from collective.core.ids import parse_domain
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.peers.accepting import Accepting
@@ -10,7 +11,9 @@ from collective.federation.peers.managing import Managing
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.peering import (
     facts_message,
+    grants_message,
     inviter_message,
+    shown_message,
     word_from,
     word_message,
 )
@@ -47,14 +50,15 @@ class PeersService(pb.PeersBase):
         async with self._admission.call("look_at_code", "") as call:
             return inviter_message(await self._accepting.look_at(call, message.code))
 
-    async def accept_peer(self, message: pb.AcceptPeerRequest) -> pb.PeerFacts:
+    async def accept_peer(self, message: pb.AcceptPeerRequest) -> pb.AcceptPeerResponse:
         """Peer by a code."""
         async with self._admission.call("accept_peer", message.domain) as call:
             domain = parse_domain(message.domain) if message.domain else None
-            peer = await self._accepting.accept(
+            peer, is_waiting = await self._accepting.accept(
                 call, message.code, domain, replaces=message.replace
             )
-            return facts_message(await self._managing.one(peer.domain))
+            facts = facts_message(await self._managing.one(peer.domain))
+            return pb.AcceptPeerResponse(peer=facts, is_waiting=is_waiting)
 
     async def confirm_peer(self, message: pb.ConfirmPeerRequest) -> pb.PeerFacts:
         """Let a peer count that waits."""
@@ -71,6 +75,11 @@ class PeersService(pb.PeersBase):
                 peers=[facts_message(one) for one in found],
                 own_fingerprint=self._managing.own_fingerprint,
             )
+
+    async def show_peer(self, message: pb.ShowPeerRequest) -> pb.ShowPeerResponse:
+        """Return one peer, and what is granted in both directions."""
+        async with self._admission.call("show_peer", message.domain) as call:
+            return shown_message(*await self._managing.show(call, parse_domain(message.domain)))
 
     async def get_authorities(self, message: pb.GetAuthoritiesRequest) -> pb.GetAuthoritiesResponse:
         """Return the CAs of a peer."""
@@ -95,4 +104,19 @@ class PeerLinkService(pb.PeerLinkBase):
     async def exchange(self, message: pb.PeerWord) -> pb.PeerWord:
         """Take what a peer tells, and tell it what is new."""
         domain = self._admission.peer("exchange")
-        return word_message(await self._links.answer(domain, word_from(message)))
+        try:
+            word = word_from(message)
+        except CollectiveError as error:
+            self._links.not_understood(domain, error)
+            raise
+        return word_message(await self._links.answer(domain, word))
+
+    async def list_grants_to_you(
+        self,
+        message: pb.ListGrantsToYouRequest,  # noqa: ARG002 - the caller is who it is about
+    ) -> pb.ListGrantsToYouResponse:
+        """Return what is granted here to the caller's member and its people."""
+        domain = self._admission.peer("list_grants_to_you")
+        return pb.ListGrantsToYouResponse(
+            grants=grants_message(await self._links.grants_of(domain))
+        )

@@ -11,6 +11,7 @@ __all__ = (
     "FileAttributes",
     "Grant",
     "GrantTerms",
+    "PeerFigures",
     "Right",
 )
 
@@ -277,3 +278,35 @@ class GrantTerms(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "GrantTerms", GrantTerms)
+
+
+@dataclass(eq=False, repr=False)
+class PeerFigures(betterproto2.Message):
+    """
+    What there is between a member and one of its peers; all but the grants since its coordinator started.
+    """
+
+    granted: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    grants here to the peer and its people
+    """
+
+    granted_there: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    grants there to this member and its people, as the peer says
+    """
+
+    sent_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    of chunks, by the coordinator to the peer's coordinator and nodes
+    """
+
+    received_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+
+    refused: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    calls, tickets and connections of it and its people that were refused here
+    """
+
+
+default_message_pool.register_message("collective.v1", "PeerFigures", PeerFigures)

@@ -5,6 +5,7 @@
 
 __all__ = (
     "AcceptPeerRequest",
+    "AcceptPeerResponse",
     "ConfirmPeerRequest",
     "GetAuthoritiesRequest",
     "GetAuthoritiesResponse",
@@ -12,6 +13,8 @@ __all__ = (
     "Inviter",
     "KnownMember",
     "KnownMembers",
+    "ListGrantsToYouRequest",
+    "ListGrantsToYouResponse",
     "ListPeersRequest",
     "ListPeersResponse",
     "LookAtCodeRequest",
@@ -23,6 +26,8 @@ __all__ = (
     "PeersBase",
     "PeersStub",
     "RemovePeerRequest",
+    "ShowPeerRequest",
+    "ShowPeerResponse",
     "SignedBundle",
 )
 
@@ -61,6 +66,23 @@ class AcceptPeerRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.peering", "AcceptPeerRequest", AcceptPeerRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AcceptPeerResponse(betterproto2.Message):
+    peer: "PeerFacts | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    is_waiting: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    the inviter's operator has to confirm first
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "AcceptPeerResponse", AcceptPeerResponse
 )
 
 
@@ -175,6 +197,31 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ListGrantsToYouRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "ListGrantsToYouRequest", ListGrantsToYouRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListGrantsToYouResponse(betterproto2.Message):
+    grants: "list[__v1__.Grant]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    the first 500, and 256 KiB
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "ListGrantsToYouResponse", ListGrantsToYouResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class ListPeersRequest(betterproto2.Message):
     with_removed: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
@@ -271,14 +318,27 @@ class PeerFacts(betterproto2.Message):
 
     why_away: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
 
-    granted: "int" = betterproto2.field(14, betterproto2.TYPE_UINT32)
+    taken_ms: "int" = betterproto2.field(16, betterproto2.TYPE_INT64)
     """
-    grants here to it and its people
+    when its bundle was taken
     """
 
-    granted_there: "int" = betterproto2.field(15, betterproto2.TYPE_UINT32)
+    figures: "__v1__.PeerFigures | None" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    not_taken: "list[str]" = betterproto2.field(
+        18, betterproto2.TYPE_STRING, repeated=True
+    )
     """
-    grants there to this member and its people
+    what it told that was not taken, and why
+    """
+
+    names_here: "list[str]" = betterproto2.field(
+        19, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    SPIFFE ids of this member's people with a name in its domain
     """
 
 
@@ -355,6 +415,47 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ShowPeerRequest(betterproto2.Message):
+    domain: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "ShowPeerRequest", ShowPeerRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ShowPeerResponse(betterproto2.Message):
+    peer: "PeerFacts | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    grants_here: "list[__v1__.Grant]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    to it and its people; at most 500, and 1 MiB
+    """
+
+    grants_there: "list[__v1__.Grant]" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    to this member and its people, as it says
+    """
+
+    why_not_there: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    why those there are not known; empty: they are
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "ShowPeerResponse", ShowPeerResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class SignedBundle(betterproto2.Message):
     """
     A member as its own CA tells of it: canonical JSON, and an ECDSA-SHA256 signature over
@@ -392,6 +493,30 @@ class PeerLinkStub(betterproto2_grpclib.ServiceStub):
             "/collective.v1.peering.PeerLink/Exchange",
             message,
             PeerWord,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_grants_to_you(
+        self,
+        message: "ListGrantsToYouRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListGrantsToYouResponse":
+        """
+        The grants here to the caller's member and its people; counts as an exchange.
+        """
+
+        if message is None:
+            message = ListGrantsToYouRequest()
+
+        return await self._unary_unary(
+            "/collective.v1.peering.PeerLink/ListGrantsToYou",
+            message,
+            ListGrantsToYouResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -446,12 +571,12 @@ class PeersStub(betterproto2_grpclib.ServiceStub):
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "PeerFacts":
+    ) -> "AcceptPeerResponse":
 
         return await self._unary_unary(
             "/collective.v1.peering.Peers/AcceptPeer",
             message,
-            PeerFacts,
+            AcceptPeerResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -488,6 +613,24 @@ class PeersStub(betterproto2_grpclib.ServiceStub):
             "/collective.v1.peering.Peers/ListPeers",
             message,
             ListPeersResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def show_peer(
+        self,
+        message: "ShowPeerRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ShowPeerResponse":
+
+        return await self._unary_unary(
+            "/collective.v1.peering.Peers/ShowPeer",
+            message,
+            ShowPeerResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -544,12 +687,30 @@ class PeerLinkBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_grants_to_you(
+        self, message: "ListGrantsToYouRequest"
+    ) -> "ListGrantsToYouResponse":
+        """
+        The grants here to the caller's member and its people; counts as an exchange.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_exchange(
         self, stream: "grpclib.server.Stream[PeerWord, PeerWord]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.exchange(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_grants_to_you(
+        self,
+        stream: "grpclib.server.Stream[ListGrantsToYouRequest, ListGrantsToYouResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_grants_to_you(request)
         await stream.send_message(response)
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
@@ -559,6 +720,12 @@ class PeerLinkBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 PeerWord,
                 PeerWord,
+            ),
+            "/collective.v1.peering.PeerLink/ListGrantsToYou": grpclib.const.Handler(
+                self.__rpc_list_grants_to_you,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListGrantsToYouRequest,
+                ListGrantsToYouResponse,
             ),
         }
 
@@ -578,7 +745,7 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def accept_peer(self, message: "AcceptPeerRequest") -> "PeerFacts":
+    async def accept_peer(self, message: "AcceptPeerRequest") -> "AcceptPeerResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -587,6 +754,10 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def list_peers(self, message: "ListPeersRequest") -> "ListPeersResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def show_peer(self, message: "ShowPeerRequest") -> "ShowPeerResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -618,7 +789,7 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
         await stream.send_message(response)
 
     async def __rpc_accept_peer(
-        self, stream: "grpclib.server.Stream[AcceptPeerRequest, PeerFacts]"
+        self, stream: "grpclib.server.Stream[AcceptPeerRequest, AcceptPeerResponse]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -639,6 +810,14 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.list_peers(request)
+        await stream.send_message(response)
+
+    async def __rpc_show_peer(
+        self, stream: "grpclib.server.Stream[ShowPeerRequest, ShowPeerResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.show_peer(request)
         await stream.send_message(response)
 
     async def __rpc_remove_peer(
@@ -676,7 +855,7 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
                 self.__rpc_accept_peer,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 AcceptPeerRequest,
-                PeerFacts,
+                AcceptPeerResponse,
             ),
             "/collective.v1.peering.Peers/ConfirmPeer": grpclib.const.Handler(
                 self.__rpc_confirm_peer,
@@ -689,6 +868,12 @@ class PeersBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListPeersRequest,
                 ListPeersResponse,
+            ),
+            "/collective.v1.peering.Peers/ShowPeer": grpclib.const.Handler(
+                self.__rpc_show_peer,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ShowPeerRequest,
+                ShowPeerResponse,
             ),
             "/collective.v1.peering.Peers/RemovePeer": grpclib.const.Handler(
                 self.__rpc_remove_peer,

@@ -142,6 +142,20 @@ class PeerStatus(betterproto2.Message):
 
     latency_ms: "float" = betterproto2.field(6, betterproto2.TYPE_DOUBLE)
 
+    version: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+
+    taken_ms: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
+    """
+    when its bundle was taken
+    """
+
+    figures: "__v1__.PeerFigures | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    for admins
+    """
+
 
 default_message_pool.register_message("collective.v1.status", "PeerStatus", PeerStatus)
 

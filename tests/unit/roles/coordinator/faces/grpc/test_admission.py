@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from collective.core.errors import BusyError, ConflictError, PermissionDeniedError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.paths import FilePath
-from collective.core.randomness import SeededRandomness
 from collective.federation.links.inbound import CALLS_MAX, Inbound
+from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics, cluster_health
 from collective.member.nodes.unknown_nodes import UnknownNodes
@@ -21,7 +21,6 @@ from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
 from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
@@ -70,9 +69,7 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         with pytest.raises(PermissionDeniedError, match=re.escape(why)) as refused:
             async with calls.call("stat", "/x"):
                 raise AssertionError("not reached")
-        RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1)).call(
-            context.current(), refused.value
-        )
+        here.refusals().call(context.current(), refused.value)
         rows = await here.catalog.audit.list(since_ms=0, limit=100)
         assert any(row.actor == (actor or str(identity)) and row.target == "/x" for row in rows)
 
@@ -81,6 +78,10 @@ class Peers:
     """Bob is a peer until a test says otherwise."""
 
     is_there = True
+    all: Mapping[Domain, object] = {}
+
+    def watch(self, _: object) -> None:
+        """Change unseen."""
 
     def is_peer(self, domain: Domain) -> bool:
         return self.is_there and domain == "garage.bob"
@@ -89,7 +90,8 @@ class Peers:
 def peered(here: Scene) -> tuple[Admission, Peers]:
     """Return the admission of a member with one peer."""
     peers, clock = Peers(), here.world.clock
-    inbound = Inbound(cast("PeerBook", peers), clock)
+    book = cast("PeerBook", peers)
+    inbound = Inbound(book, PeerTallies(book), clock)
     return Admission(DOMAIN, here.metrics, clock, inbound), peers
 
 
