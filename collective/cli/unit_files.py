@@ -194,7 +194,7 @@ def _service(plan: UnitPlan) -> str:
         "Type=notify",
         f"ExecStart={command}",
         "# Log level, advertised addresses and limits are read again: systemctl reload.",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
         "# A user for this unit alone, made by systemd where there is none of that name.",
         "DynamicUser=yes",
         f"User={plan.user}",
