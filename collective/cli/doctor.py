@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
@@ -205,6 +206,8 @@ class _Examination:
         found = [machine.skew_finding(offset_s, f"the coordinator of {status.domain}")]
         found += member.of_status(status, clock.wall_s())
         found += await member.direct_reach(status)
+        with suppress(PermissionDeniedError):  # for admins
+            found += member.of_peers((await collective.peers.all(with_removed=False))[0])
         if code is not None:
             found += await client.in_list(collective, code)
         if self._path is not None:

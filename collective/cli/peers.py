@@ -212,4 +212,6 @@ def peer_json(one: PeerFacts) -> dict[str, Any]:
         "is_seen": one.is_seen,
         "grants_here": one.granted,
         "grants_there": one.granted_there,
+        "reaches_us": None if one.reach is None else one.reach.is_reached,
+        "why_it_does_not": "" if one.reach is None else one.reach.why,
     }

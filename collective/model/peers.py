@@ -56,6 +56,15 @@ class Inviter:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Whether one coordinator reaches another at the addresses of its bundle."""
+
+    is_reached: bool
+    why: str = ""
+    """Why it does not, as a sentence; empty where it does."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerFacts:
     """A peer as an admin sees it."""
 
@@ -78,6 +87,8 @@ class PeerFacts:
     """Grants here to it and its people."""
     granted_there: int
     """Grants there to this member and its people, as it says."""
+    reach: Reach | None = None
+    """How it reaches this member, as it said last; None where it has said nothing."""
 
 
 @dataclass(frozen=True, slots=True)

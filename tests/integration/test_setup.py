@@ -20,7 +20,8 @@ from collective.cli.diagnosis.findings import Level
 from collective.cli.diagnosis.member import direct_reach
 from collective.pki.certificates import describe
 from collective.pki.pem_files import load_certificate_file
-from tests.integration.cluster import Result, Service, command
+from tests.integration.cluster import Cluster, Result, Service, command
+from tests.integration.federation.houses import running_houses
 from tests.integration.ports import free_port
 from tests.integration.processes import wait_for
 from tests.worlds import REAL
@@ -309,6 +310,34 @@ async def test_a_node_that_is_not_reached_goes_by_the_coordinator() -> None:
     assert [one.level for one in found] == [Level.WARNING]
     assert f"alice-node-01 at {node.address}" in found[0].says
     assert "advertise mapped ports or a VPN's addresses" in found[0].advice
+
+
+def test_a_member_that_its_peer_cannot_reach_is_told_so_by_it(tmp_path: Path) -> None:
+    """'Cannot connect to Bob or Carol', from the other side: NAT, or an address that is wrong."""
+
+    def hide(member: Cluster) -> None:
+        if member.member == "alice":
+            advertised = f"{HOST}:{free_port()}"
+            member.coordinator.environment["COLLECTIVE_ADVERTISE_ADDRESS"] = advertised
+
+    with running_houses(tmp_path, "alice", "bob", nodes=0, prepare=hide) as houses:
+        alice, bob = houses["alice"], houses["bob"]
+        code = bob.cli("peer", "invite", alice.domain).text.splitlines()[-1]
+        alice.cli("peer", "accept", code, "--yes")
+
+        def told() -> dict[str, Any] | None:
+            done = alice.cli("doctor", "--json", check=False).json()
+            found = [one for part in done["parts"] for one in part["findings"]]
+            return next((one for one in found if one["check"] == "reachable-from"), None)
+
+        def is_hidden() -> dict[str, Any] | None:
+            found = told()
+            return found if found is not None and found["level"] == "problem" else None
+
+        found = wait_for(is_hidden, "word of bob's that he does not reach alice")
+        assert found["says"].startswith("home.bob does not reach this member")
+        assert "refused" in found["says"]
+        assert "forward the coordinator's port" in found["advice"]
 
 
 # --- SIGHUP --------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_a_hung_process_is_ended_by_the_watchdog_and_started_again(machine: Mach
     unit = UNITS[1]
     with_quick_watchdog(machine, unit)
     pid = machine.property(unit, "MainPID")
-    machine.run("kill", "-STOP", pid)
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", unit)
     machine.wait(
         lambda: machine.property(unit, "NRestarts") != "0" or None, "restart by the watchdog"
     )

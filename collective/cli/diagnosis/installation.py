@@ -20,6 +20,7 @@ from collective.core.settings import ServeSettings, load_settings
 from collective.core.small_files import read_small
 from collective.core.units import Address
 from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
+from collective.roles.bootstrap.app import find_credentials
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path
 from collective.rpc import probing
 from collective.rpc.links import Links
@@ -149,7 +150,7 @@ class Inspection:
         for what, folder in (("data_dir", it.data_dir), ("cert_dir", it.cert_dir)):
             if self._disk.exists(folder):
                 state = it.place.state if it.place.is_for_units else folder
-                found.append(owners.owners(what, folder, owners.owner_of(state)))
+                found.append(owners.owners(what, folder, state))
         if self._disk.exists(it.cert_dir):
             found += owners.exposed_keys(it.cert_dir)
         notes = self._notes()
@@ -198,6 +199,26 @@ class Inspection:
                 found += certificates.own_addresses(certified, told)
         if "node" in it.settings.roles:
             found += self._node_certificate(now_s)
+        if it.settings.roles == {"bootstrap"}:
+            found += self._bootstrap_certificate(now_s)
+        return found
+
+    def _bootstrap_certificate(self, now_s: float) -> list[Finding]:
+        """Look at the certificate of a standalone bootstrap, of which there is one."""
+        it = self._it
+        try:
+            own = find_credentials(it.cert_dir, self._disk)
+        except CollectiveError as error:
+            advice = "collective pki issue --bootstrap ID at the CA, and bring what it makes here"
+            return [problem("certificate", error.message, advice, error.exit_code)]
+        paths = (own.certificate_path, own.key_path, own.ca_path)
+        found, _ = certificates.pair(
+            "Bootstrap",
+            paths,
+            now_s=now_s,
+            disk=self._disk,
+            renew="start it while its coordinator answers: it renews by itself; else issue another",
+        )
         return found
 
     def _node_certificate(self, now_s: float) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Final
 from collective.cli.diagnosis.findings import Finding, fine, problem, warning
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ExitCode, UnreachableError
+from collective.core.limits import MIB
 from collective.core.units import Address, format_size
 from collective.pki.ca import BACKDATE_S
 from collective.rpc import probing
@@ -18,8 +19,9 @@ from collective.rpc.links import Links
 BUILT_S: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
 """No clock that is right shows a time before this program was written."""
 SKEW_NOTICED_S: Final = 5.0
-ROOM_LEAST_BYTES: Final = 1 << 30
-"""Less than this is soon full; a node alone keeps 64 MiB free."""
+ROOM_LEAST_BYTES: Final = 128 * MIB
+"""With less than this a node soon takes no writes: it keeps 64 MiB free, and a chunk has 4."""
+ROOM_LITTLE_BYTES: Final = 1024 * MIB
 _PRIVATE_HINT: Final = (
     "that is right behind NAT or a mapped port, as long as others do reach it; try from outside"
 )
@@ -175,4 +177,7 @@ def room(what: str, folder: str, disk: Disk, wanted_bytes: int | None = None) ->
             "free some space, or choose another disk by data_dir; writing resumes by itself",
             ExitCode.NOT_ENOUGH,
         )
+    if space.free_bytes < ROOM_LITTLE_BYTES:
+        advice = "plan for a larger disk, or another node"
+        return warning("disk", f"{what}: {there} has {free} free.", advice)
     return fine("disk", f"{what}: {there} has {free} free.")

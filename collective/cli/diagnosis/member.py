@@ -13,6 +13,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ExitCode, NotFoundError
 from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import Status
 from collective.rpc import probing
 from collective.rpc.probing import Answer
@@ -178,8 +179,28 @@ def invite_finding(state: str, uses_left: int, expires_ms: int) -> Finding:
     )
 
 
-def peer_versions(peers: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Return what there is to say of peers' versions: domain and version of each."""
+def of_peers(peers: Sequence[PeerFacts]) -> list[Finding]:
+    """Return what peers say of reaching this member, and their versions; for admins."""
+    active = [one for one in peers if one.state is PeerState.ACTIVE]
+    found = [_reached_from(one) for one in active if one.reach is not None]
+    return [*found, *_peer_versions([(one.domain, one.version) for one in active])]
+
+
+def _reached_from(one: PeerFacts) -> Finding:
+    """Return whether a peer reaches this member from where it is."""
+    assert one.reach is not None
+    if one.reach.is_reached:
+        return fine("reachable-from", f"{one.domain} reaches this member.")
+    return problem(
+        "reachable-from",
+        f"{one.domain} does not reach this member, and says why: {one.reach.why}",
+        "behind NAT, forward the coordinator's port and advertise the address outside; over the internet"
+        " use a VPN that both have joined, and advertise its address (advertise_address, reload)",
+        ExitCode.NOT_REACHABLE,
+    )
+
+
+def _peer_versions(peers: Sequence[tuple[str, str]]) -> list[Finding]:
     other = [f"{domain} ({version})" for domain, version in peers if version != __version__]
     if not other:
         return []

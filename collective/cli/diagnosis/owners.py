@@ -15,10 +15,11 @@ LOOKED_AT_MAX: Final = 20_000
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def owners(what: str, folder: str, user: int | None = None) -> Finding:
-    """See whether everything below ``folder`` belongs to one user: ``user``, else whoever has the folder."""
+def owners(what: str, folder: str, reference: str = "") -> Finding:
+    """See whether everything in ``folder`` belongs to whoever has ``reference``, by default itself."""
+    reference = reference or folder
     try:
-        expected = os.stat(folder).st_uid if user is None else user
+        expected = os.stat(reference).st_uid
         strange = next((entry for entry in _tree(folder) if entry[1].st_uid != expected), None)
     except PermissionError as error:
         return problem(
@@ -35,7 +36,7 @@ def owners(what: str, folder: str, user: int | None = None) -> Finding:
         "owner",
         f"{what}: {path} belongs to {_name(found.st_uid)}, and not to {_name(expected)}, as the process"
         " does.",
-        f"end the process, and give the files back: chown -R --reference={folder} {folder}/",
+        f"end the process, and give the files back: chown -R --reference={reference} {folder}/",
     )
 
 
@@ -53,14 +54,6 @@ def exposed_keys(cert_dir: str) -> list[Finding]:
         warning("key-mode", f"Others can read {path}.", f"chmod 600 {path}")
         for path in sorted(found)
     ]
-
-
-def owner_of(path: str) -> int | None:
-    """Return who owns ``path``; None where it cannot be looked at."""
-    try:
-        return os.stat(path).st_uid
-    except OSError:
-        return None
 
 
 def age_s(path: str, now_s: float) -> float | None:

@@ -10,7 +10,7 @@ from collective.core import limits
 from collective.core.errors import CollectiveError, UsageError
 from collective.core.ids import Domain, parse_domain, parse_member_id
 from collective.model.nodes import NodeStatus
-from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerState
+from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerState, Reach
 from collective.pki.bundle import SEQUENCE_MAX, SignedBundle
 from collective.pki.revocation import normalise
 from collective.rpc.conversions.addresses import address_messages, addresses_from
@@ -22,6 +22,7 @@ from collective.rpc.peer_word import (
     NODES_MAX,
     RECORD_PART_MAX_BYTES,
     REVOKED_MAX,
+    WHY_MAX_BYTES,
     PeerWord,
 )
 
@@ -54,6 +55,7 @@ def word_message(word: PeerWord) -> pb.PeerWord:
         known_of_yours=word.known_of_yours,
         news=[bundle_message(one) for one in word.news],
         granted_to_you=word.granted_to_you,
+        reach=_reach_message(word.reach),
     )
 
 
@@ -80,7 +82,24 @@ def word_from(message: pb.PeerWord) -> PeerWord:
         known_digest=bytes(message.known_digest),
         news=[bundle_from(one) for one in message.news],
         granted_to_you=message.granted_to_you,
+        reach=_reach_from(message.reach),
     )
+
+
+def _reach_message(reach: Reach | None) -> pb.Reach | None:
+    """Return how a peer is reached for the wire; a long reason is cut."""
+    if reach is None:
+        return None
+    why = reach.why.encode()[:WHY_MAX_BYTES].decode("utf-8", "ignore")
+    return pb.Reach(is_reached=reach.is_reached, why=why)
+
+
+def _reach_from(message: pb.Reach | None) -> Reach | None:
+    if message is None:
+        return None
+    if len(message.why.encode()) > WHY_MAX_BYTES:
+        raise UsageError("A reason is too long.")
+    return Reach(message.is_reached, message.why)
 
 
 def _record_message(record: MemberRecord) -> pb.MemberRecord:
@@ -178,6 +197,7 @@ def facts_message(facts: PeerFacts) -> pb.PeerFacts:
         why_away=facts.why_away,
         granted=facts.granted,
         granted_there=facts.granted_there,
+        reach=_reach_message(facts.reach),
     )
 
 
@@ -203,4 +223,5 @@ def facts_from(message: pb.PeerFacts) -> PeerFacts:
         why_away=message.why_away,
         granted=message.granted,
         granted_there=message.granted_there,
+        reach=_reach_from(message.reach),
     )
