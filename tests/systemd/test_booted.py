@@ -174,10 +174,12 @@ def test_a_hung_event_loop_leaves_its_stacks_in_the_journal(machine: Machine) ->
         "ExecStart=/usr/bin/python3 -B -m tests.systemd.hung_loop serve --config"
         " /etc/collective/node2.toml\n"
     )
-    with_quick_watchdog(machine, unit, stuck)
-    machine.wait(lambda: "Fatal Python error: Aborted" in machine.journal(unit) or None, "stacks")
-    assert "hang_for_ever" in machine.journal(unit)
-    with_quick_watchdog(machine, unit)
+    try:
+        with_quick_watchdog(machine, unit, stuck)
+        machine.wait(lambda: "in hang_for_ever" in machine.journal(unit) or None, "stacks")
+        assert "Fatal Python error: Aborted" in machine.journal(unit)
+    finally:
+        with_quick_watchdog(machine, unit)
     machine.wait_active(unit)
     wait_healthy(machine, 3)
 

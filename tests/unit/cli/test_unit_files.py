@@ -85,6 +85,7 @@ def test_only_a_port_below_1024_needs_a_capability() -> None:
     assert "CapabilityBoundingSet=\n" in unit_text(plan(NODE))
     low = unit_text(plan(replace(NODE, node_address=Address("::", 443))))
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in low
+    assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE" in low
     assert "PrivateUsers" not in low, "it would have the capability in a namespace of its own"
 
 
