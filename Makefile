@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model simulate simulate-houses simulate-long simulate-mutants check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-systemd simulate simulate-houses simulate-long simulate-mutants check \
 	format bench bench-peers bench-houses bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -104,6 +104,9 @@ simulate-long: $(DEV) ## 5,000 seeds, and ten seeds of 10 days; hours on two cor
 
 simulate-mutants: $(DEV) ## Put known bugs in, one after the other, and show that the simulation finds each
 	$(BIN)/python -m tests.simulation.mutants
+
+test-systemd: $(DEV) ## Units in a booted systemd: needs root, systemd-container and debootstrap
+	$(PYTEST) --timeout=1800 -m slow tests/systemd -rs $(PYTEST_ARGS)
 
 SCANNERS := $(VENV)-scanners
 test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and node

@@ -28,6 +28,8 @@ _NEAR: Final = 0.8
 """How like an option's name what was typed must be for it to be proposed; 1 is equal."""
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "init": "init",
+    "join": "join",
     "serve": "serve",
     "status": "status",
     "audit": "audit",
@@ -48,10 +50,14 @@ COMMANDS: Final[Mapping[str, str]] = {
     "grant": "grants",
     "peer": "peers",
     "pki": "pki",
+    "doctor": "doctor",
+    "systemd": "systemd",
     "demo": "demo",
 }
 """Commands and groups of commands in the order of help, and the modules whose ``app`` has them."""
-GROUPS: Final = frozenset(("identity", "invite", "node", "datastore", "grant", "peer", "pki"))
+GROUPS: Final = frozenset(
+    ("identity", "invite", "node", "datastore", "grant", "peer", "pki", "systemd")
+)
 """Those that are groups: all of their module's ``app``."""
 ABOUT: Final = "Storage shared among friends: files in several copies, over mutual TLS."
 

@@ -13,10 +13,10 @@ from collective.cli.connecting import open_store, warn_exposed
 from collective.cli.identities import add_device, list_identities, revoke
 from collective.cli.local import LocalInvocation, local_command
 from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
-from collective.client.identity.documents import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
+from collective.client.identity.documents import Identity, JoinedCollective, check_display_name
 from collective.client.identity.store import IdentityStore
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, NotJoinedError, UsageError
+from collective.core.errors import CollectiveError, NotJoinedError
 from collective.core.ids import GlobalId
 from collective.pki import pem_files
 
@@ -47,10 +47,7 @@ def init(
     ] = False,
 ) -> None:
     """Make an identity: a key that never leaves this machine, and your global id."""
-    if len(display_name) > DISPLAY_NAME_MAX_CHARS or not display_name.isprintable():
-        raise UsageError(
-            f"A display name has at most {DISPLAY_NAME_MAX_CHARS} printable characters."
-        )
+    check_display_name(display_name)
     who = GlobalId.parse(global_id)
     store = open_store(invocation.world)
     aside = store.create_identity(

@@ -279,4 +279,6 @@ def peer_json(one: PeerFacts) -> dict[str, Any]:
         "names_here": [str(who) for who in one.names_here],
         "is_seen": one.is_seen,
         **figures_json(one.figures),
+        "reaches_us": None if one.reach is None else one.reach.is_reached,
+        "why_it_does_not": "" if one.reach is None else one.reach.why,
     }

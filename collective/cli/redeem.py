@@ -18,6 +18,7 @@ from collective.core.ids import shown_principal
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
     from collective.client.identity.replacing import Standing
+    from collective.core.world import World
 
 FROM_STDIN: Final = "-"
 STDIN_MAX_BYTES: Final = 64 * 1024
@@ -40,16 +41,21 @@ def redeem(
 
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
+    if code == FROM_STDIN:
+        code = code_from_stdin()
+    redeem_here(code, invocation.world, as_json=invocation.as_json)
+
+
+def redeem_here(code: str, world: World, *, as_json: bool) -> None:
+    """Redeem a code into this machine's configuration, and print what it gave."""
     from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
     from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
         parse_invite,
         redeem_invite,
     )
+    from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415 - heavy
 
-    if code == FROM_STDIN:
-        code = code_from_stdin()
     parse_invite(code)  # before anything else, and without asking anyone
-    world = invocation.world
     store = open_store(world)
     with ending_in_order():
         done = asyncio.run(
@@ -57,12 +63,12 @@ def redeem(
                 store,
                 code,
                 world=world,
-                links=invocation.links,
+                links=TlsLinks(world),
                 passphrase=passphrase_of(store.place.key),
                 new_passphrase=new_passphrase(is_wanted=False),
             )
         )
-    if invocation.as_json:
+    if as_json:
         output.as_json(redeemed_json(done))
     else:
         output.lines(redeemed_lines(done))

@@ -62,8 +62,8 @@ def serve(**flags: Any) -> None:
     if config:
         environment[f"{PREFIX}CONFIG"] = config
     world = real_world()
-    settings = load_settings(roles, flags, environment, partial(_read_file, world.disk))
-    raise typer.Exit(lifecycle.run(settings, _build, world))
+    read = partial(load_settings, roles, flags, environment, partial(_read_file, world.disk))
+    raise typer.Exit(lifecycle.run(read(), _build, world, read_again=read))
 
 
 def _parameters() -> list[inspect.Parameter]:

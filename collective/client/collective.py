@@ -192,6 +192,11 @@ class Collective:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
         return self._channel.newest_authority
 
+    @property
+    def server_time_ms(self) -> int:
+        """The coordinator's clock as it said with its last answer, Unix milliseconds; 0: not said."""
+        return self._channel.server_time_ms
+
     # --- names ---------------------------------------------------------------------------------
 
     async def stat(self, path: str) -> Entry:

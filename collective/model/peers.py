@@ -74,6 +74,15 @@ class PeerFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Whether one coordinator reaches another at the addresses of its bundle."""
+
+    is_reached: bool
+    why: str = ""
+    """Why it does not, as a sentence; empty where it does."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerFacts:
     """A peer as an admin sees it."""
 
@@ -99,6 +108,8 @@ class PeerFacts:
     """What it told that was not taken, and why: a sentence each."""
     names_here: tuple[SpiffeId, ...] = ()
     """People of this member with a name in its domain: given out before it was a peer."""
+    reach: Reach | None = None
+    """How it reaches this member, as it said last; None where it has said nothing."""
 
 
 @dataclass(frozen=True, slots=True)

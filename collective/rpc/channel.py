@@ -37,6 +37,7 @@ from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.headers import (
     NEWEST_AUTHORITY_KEY,
     REQUEST_ID_KEY,
+    SERVER_TIME_KEY,
     current_request_id,
     new_request_id,
 )
@@ -45,6 +46,7 @@ from collective.rpc.tls import ALPN_GRPC
 
 S = TypeVar("S")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
+_UNIX_MS: Final = re.compile(r"[0-9]{1,15}\Z")
 
 _STREAMING: Final = frozenset(
     (Cardinality.UNARY_STREAM, Cardinality.STREAM_UNARY, Cardinality.STREAM_STREAM)
@@ -138,7 +140,8 @@ class RpcChannel(Channel):
         self._is_closed = False
         self._open_transports = OpenTransports()
         self._newest_authority = b""
-        listen(self, RecvInitialMetadata, self._hear_newest_authority)
+        self._server_time_ms = 0
+        listen(self, RecvInitialMetadata, self._hear_beside)
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,6 +161,11 @@ class RpcChannel(Channel):
         A hint to ask by, never to believe: ``pki.succession`` decides.
         """
         return self._newest_authority
+
+    @property
+    def server_time_ms(self) -> int:
+        """The server's clock as it said with its last answer, Unix milliseconds; 0: it said nothing."""
+        return self._server_time_ms
 
     @property
     def farewell(self) -> CollectiveError | None:
@@ -228,7 +236,10 @@ class RpcChannel(Channel):
         protocol.on_goodbye = goodbye
         return protocol
 
-    async def _hear_newest_authority(self, event: RecvInitialMetadata) -> None:
+    async def _hear_beside(self, event: RecvInitialMetadata) -> None:
+        time = event.metadata.get(SERVER_TIME_KEY)
+        if isinstance(time, str) and _UNIX_MS.match(time):
+            self._server_time_ms = int(time)
         said = event.metadata.get(NEWEST_AUTHORITY_KEY)
         if isinstance(said, str) and _DIGEST_HEX.match(said):
             self._newest_authority = bytes.fromhex(said)

@@ -1,4 +1,4 @@
-"""What calls carry beside their messages: the request id, and a hint to a newer CA.
+"""What calls carry beside their messages: the request id, the time, and a hint to a newer CA.
 
 The request id of a running operation goes with every call made from it, over all hops, and into the logs.
 """
@@ -16,6 +16,8 @@ from collective.core.randomness import Randomness
 REQUEST_ID_KEY: Final = "x-request-id"
 NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
 """Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
+SERVER_TIME_KEY: Final = "x-collective-time-ms"
+"""Initial metadata of every answer: the server's clock, Unix milliseconds; for people to compare with."""
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 """What a bootstrap adds to a join: SHA-256 (hex) of the leaf that it showed the joiner."""
 SOURCE_KEY: Final = "x-collective-source"

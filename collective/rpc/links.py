@@ -129,6 +129,14 @@ class Channel(Protocol):
         ...
 
     @property
+    def server_time_ms(self) -> int:
+        """The server's clock as it said with its last answer, Unix milliseconds; 0: it said nothing.
+
+        For people to compare with theirs: nothing is decided by it.
+        """
+        ...
+
+    @property
     def is_connected(self) -> bool:
         """Whether a connection stands now."""
         ...

@@ -8,7 +8,7 @@ from typing import Final
 
 from collective.core.ids import Domain
 from collective.core.limits import KIB
-from collective.model.peers import MemberRecord
+from collective.model.peers import MemberRecord, Reach
 from collective.pki.bundle import SignedBundle
 
 NEWS_MAX: Final = 8
@@ -18,6 +18,8 @@ NODES_MAX: Final = 64
 RECORD_PART_MAX_BYTES: Final = 32 * KIB
 """Of its nodes, and of what is revoked: everybody's status shows the nodes of all peers, and each of our
 own nodes hears what all of them have revoked, in one message."""
+WHY_MAX_BYTES: Final = 256
+"""Of why the other end is not reached."""
 REVOKED_MAX: Final = 2000
 """What a record tells of as revoked: what a peer's nodes do not hear of ends with its tickets."""
 
@@ -43,3 +45,5 @@ class PeerWord:
     """Of third members."""
     granted_to_you: int = 0
     """Grants at the teller to the other end and its people."""
+    reach: Reach | None = None
+    """How the teller reaches the other end; None where it has not tried yet."""

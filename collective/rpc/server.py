@@ -40,7 +40,7 @@ from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import to_detail, to_metadata, to_status
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken, host_of, leaf_of
-from collective.rpc.headers import NEWEST_AUTHORITY_KEY
+from collective.rpc.headers import NEWEST_AUTHORITY_KEY, SERVER_TIME_KEY
 from collective.rpc.identity import ALL_ROLES, REVOKED, PeerGate
 from collective.rpc.links import HANDSHAKE_TIMEOUT_S, SHUT_GRACE_S, ChunkFactory
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
@@ -120,8 +120,7 @@ class TlsListener(Server):
         )
         listen(self, RecvRequest, self._on_request)
         self._newest_authority = newest_authority
-        if newest_authority is not None:
-            listen(self, SendInitialMetadata, self._say_newest_authority)
+        listen(self, SendInitialMetadata, self._say_beside)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -290,7 +289,8 @@ class TlsListener(Server):
         if self._refusals is not None:
             self._refusals.connection(source, error)
 
-    async def _say_newest_authority(self, event: SendInitialMetadata) -> None:
+    async def _say_beside(self, event: SendInitialMetadata) -> None:
+        event.metadata[SERVER_TIME_KEY] = str(int(self._clock.wall_s() * 1000))
         newest = self._newest_authority() if self._newest_authority else b""
         if newest:
             event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()

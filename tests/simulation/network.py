@@ -401,6 +401,7 @@ class SimulatedChannel:
         self.peer: Certified | None = None
         self.farewell: CollectiveError | None = None
         self.newest_authority = b""
+        self.server_time_ms = 0
         self.calls: dict[_Call, None] = {}
 
     async def __aenter__(self) -> Self:

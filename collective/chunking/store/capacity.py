@@ -18,6 +18,7 @@ class Capacity:
     ) -> None:
         """``free_bytes`` asks the file system; ``margin_bytes`` of it are never used."""
         self.capacity_bytes = capacity_bytes
+        """May be set anew at any time: less than what is used refuses, and deletes nothing."""
         self._margin_bytes = margin_bytes
         self._free_bytes = free_bytes
         self._lock = threading.Lock()

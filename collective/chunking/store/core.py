@@ -74,7 +74,6 @@ class StoreCore:
     ) -> None:
         """Own the locked data dir; use :meth:`open`."""
         self.uuid: StoreUuid = identity.uuid
-        self.capacity_bytes = capacity_bytes
         self._options = options
         self._disk = disk
         self._layout = layout
@@ -136,6 +135,15 @@ class StoreCore:
         self._capacity.change_used(used)
 
     # --- cheap questions ---------------------------------------------------------------------
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Bytes that may be used."""
+        return self._capacity.capacity_bytes
+
+    def resize(self, capacity_bytes: int) -> None:
+        """Use at most ``capacity_bytes`` from now on; what is stored stays."""
+        self._capacity.capacity_bytes = capacity_bytes
 
     @property
     def used_bytes(self) -> int:

@@ -83,6 +83,10 @@ class ChunkStore:
         """The capacity that the operator set."""
         return self._core.capacity_bytes
 
+    def resize(self, capacity_bytes: int) -> None:
+        """Use at most ``capacity_bytes`` from now on; what is stored stays, also where it is more."""
+        self._core.resize(capacity_bytes)
+
     @property
     def used_bytes(self) -> int:
         """Bytes on disk that count against the capacity; cheap."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
-from collective.core.errors import CollectiveError, SettingsError
+from collective.core.errors import CollectiveError, SettingsError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId, parse_domain, parse_member_id
 from collective.core.paths import FilePath
 from collective.core.units import Address
@@ -24,6 +24,14 @@ NAME_MAX_CHARS: Final = 63
 DISPLAY_NAME_MAX_CHARS: Final = 128
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def check_display_name(text: str) -> None:
+    """Return if ``text`` can be a name for people; UsageError otherwise."""
+    if len(text) > DISPLAY_NAME_MAX_CHARS or not text.isprintable():
+        raise UsageError(
+            f"A display name has at most {DISPLAY_NAME_MAX_CHARS} printable characters."
+        )
 
 
 class Identity(NamedTuple):

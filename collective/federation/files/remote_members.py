@@ -37,6 +37,11 @@ class RemoteMembers:
         self._clock = clock
         self._made: dict[Domain, tuple[PeerLink, RemoteMember]] = {}
 
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Be found at ``addresses`` by those whose bytes pass here."""
+        self._addresses = tuple(addresses)
+        self._made.clear()
+
     def domains(self) -> Sequence[Domain]:
         """Return the domain of each peer, in order."""
         return tuple(self._links.all)

@@ -18,6 +18,7 @@ from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.health import PeerHealth
 from collective.federation.links.tallies import PeerTallies
+from collective.model.peers import Reach
 from collective.rpc.links import Channel, Links, OwnCredentials
 
 CALLS_MAX: Final = 32
@@ -66,6 +67,8 @@ class PeerLink:
         """Reach ``domain`` at ``addresses``; nothing is opened before the first call."""
         self.domain: Final = domain
         self.health: Final = PeerHealth(domain)
+        self.reach_told: Reach | None = None
+        """How the peer reaches this member, as it said last."""
         self._own = own
         self._links = links
         self._clock = clock
@@ -87,6 +90,14 @@ class PeerLink:
     def addresses(self) -> tuple[Address, ...]:
         """Where it may be found, as its bundle says."""
         return self._addresses
+
+    @property
+    def reach(self) -> Reach | None:
+        """How this member reaches the peer; None while nothing was tried."""
+        health = self.health
+        if health.away_since_s is not None:
+            return Reach(is_reached=False, why=health.why)
+        return Reach(is_reached=True) if health.is_healthy else None
 
     def move(self, addresses: Sequence[Address]) -> None:
         """Look for it elsewhere from now on; the connection that stands stays."""

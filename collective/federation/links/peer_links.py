@@ -187,6 +187,7 @@ class PeerLinks:
             figures=self._figures(known.bundle.domain, granted),
             not_taken=() if link is None else tuple(self._words.not_taken(link.domain)),
             names_here=known.names,
+            reach=None if link is None else link.reach_told,
         )
 
     async def grants_there(self, domain: Domain) -> Sequence[Grant]:
@@ -208,10 +209,14 @@ class PeerLinks:
         """Answer the exchange of a peer; raises as what it tells is refused."""
         await self._words.take(domain, told)
         link = self._open.get(domain)
-        if link is not None and link.may_be_asked_early(self._clock.monotonic_s()):
+        word = await self._words.to(domain)
+        if link is None:
+            return word
+        link.reach_told = told.reach
+        if link.may_be_asked_early(self._clock.monotonic_s()):
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
-        return await self._words.to(domain)
+        return replace(word, reach=link.reach)
 
     def exchange_soon(self) -> None:
         """Begin the next exchange with every peer that is there at once: something changed."""
@@ -238,10 +243,11 @@ class PeerLinks:
         began_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
-                word = await self._words.to(domain)
+                word = replace(await self._words.to(domain), reach=link.reach)
                 with link.exchange() as channel:
                     answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
+                link.reach_told = answer.reach
         except TimeoutError:
             await self._failed(
                 link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")

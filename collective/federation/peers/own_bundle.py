@@ -50,6 +50,11 @@ class OwnBundle:
         self._signed: SignedBundle | None = None
         self._told: tuple[Authorities, tuple[Address, ...]] | None = None
 
+    def move(self, bootstraps: Sequence[Address]) -> None:
+        """Tell from now on that bootstraps are found at ``bootstraps``."""
+        self._bootstraps = tuple(bootstraps)[:ADDRESSES_MAX]
+        self._told = None
+
     @property
     def domain(self) -> Domain:
         """The member's own."""

@@ -39,6 +39,10 @@ class RouteMaker:
         self._keys = keys
         self._randomness = randomness
 
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Be reachable for relay at ``addresses`` from now on."""
+        self._addresses = tuple(addresses)
+
     def put(
         self, allocation: Allocation, *, holder: SpiffeId, transfer_id: str, relay: bool
     ) -> list[Route]:

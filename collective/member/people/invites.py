@@ -66,6 +66,10 @@ class InviteIssuer:
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.codes")
 
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Name ``addresses`` in the codes to come; those made before stay as they are."""
+        self._addresses = tuple(addresses)
+
     async def create(
         self,
         actor: Call,

@@ -26,6 +26,11 @@ class NodeCode:
         self._uses = uses
         self._validity_s = validity_s
 
+    def limit(self, *, uses: int, validity_s: float) -> None:
+        """Let codes to come in ``uses`` times, for ``validity_s`` seconds."""
+        self._uses = uses
+        self._validity_s = validity_s
+
     async def ensure(self) -> None:
         """Make one if there is none that can be used."""
         await self._invites.ensure_node_code(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -198,6 +198,17 @@ class OwnCertificates:
         """Return the digest of the new CA while one is being replaced, else nothing."""
         known = self._authorities
         return b"" if known.phase is Phase.NONE else known.newest.digest
+
+    async def move(self, addresses: tuple[Address, ...], lifetime_s: float) -> None:
+        """Let others find the coordinator at ``addresses``: its certificate says so from now on.
+
+        Certificates that are issued from now on live ``lifetime_s`` seconds.  Cancellation may leave
+        the new certificate on disk only; the next start or renewal takes it into use.
+        """
+        async with self._changing:
+            self._plan = replace(self._plan, addresses=addresses, lifetime_s=lifetime_s)
+            await self._renew()
+        self.changed.set()
 
     async def renew_if_due(self) -> None:
         """Renew the certificate if it is due."""

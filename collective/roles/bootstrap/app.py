@@ -12,6 +12,7 @@ import structlog
 
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
+from collective.core.settings import ServeSettings
 from collective.pki.cert_dir import CertDir, ca_folder, members_in
 from collective.pki.credentials import Credentials, load_credentials
 from collective.roles.bootstrap.certificate import Freshness, OwnCertificate
@@ -53,6 +54,15 @@ class BootstrapRole:
     def name(self) -> str:
         """``bootstrap``."""
         return "bootstrap"
+
+    @property
+    def reloadable(self) -> frozenset[str]:
+        """What needs no restart."""
+        return frozenset(("drain_timeout_s",))
+
+    async def reload(self, settings: ServeSettings) -> None:
+        """Take another drain time into use."""
+        self._grace_s = settings.drain_timeout_s
 
     async def start(self, supervisor: Supervisor) -> None:
         """Listen, and keep the certificate fresh."""

@@ -43,6 +43,17 @@ _LAST_RECORDS_S: Final = 2.0
 """How long the last heartbeats' figures may wait for the writer at the end; they are told anew."""
 _DISK_FLOOR_BYTES: Final = 1 << 20
 """With less free space the catalogue's log cannot be counted on to grow."""
+RELOADABLE: Final = frozenset(
+    (
+        "advertise_addresses",
+        "bootstrap_advertise_addresses",
+        "certificate_lifetime_s",
+        "drain_timeout_s",
+        "join_code_uses",
+        "join_code_validity_s",
+    )
+)
+"""Settings that need no restart."""
 _CLIENTS: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
     "collective.v1.files.Files": _CLIENTS,
@@ -66,6 +77,7 @@ class CoordinatorRole:
     """Serves one member's catalogue."""
 
     name = "coordinator"
+    reloadable = RELOADABLE
 
     def __init__(self, runtime: Runtime) -> None:
         """Prepare from settings; nothing is opened before :meth:`start`."""
@@ -139,6 +151,13 @@ class CoordinatorRole:
             bootstrap=[str(address) for address in bootstraps],
             copies=settings.copies,
         )
+
+    async def reload(self, settings: ServeSettings) -> None:
+        """Take other addresses and limits into use; see :data:`RELOADABLE`."""
+        self._settings = settings
+        if self._wired is not None and settings.coordinator_address is not None:
+            where = advertised(settings.advertise_addresses, settings.coordinator_address)
+            await self._wired.reload(settings, where)
 
     def _trouble(self) -> CollectiveError | None:
         """Return what the catalogue's writer met at its disk, if anything."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from collective.catalog.interface import Catalog
 from collective.core.settings import ServeSettings
+from collective.core.units import Address
 from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
@@ -158,7 +159,24 @@ class Coordinator:
     readiness: Readiness
     refusals: RefusalLog
     node_code: NodeCode
+    invites: InviteIssuer
+    others: RemoteMembers
     workers: Sequence[Worker]
+
+    async def reload(self, settings: ServeSettings, addresses: tuple[Address, ...]) -> None:
+        """Be found at ``addresses`` and where ``settings`` put the bootstrap; take other limits.
+
+        The certificate changes first: whoever comes to a new address meets one that names it.
+        """
+        ground, bootstraps = self.ground, bootstrap_addresses(settings)
+        await ground.own.move(addresses, settings.certificate_lifetime_s)
+        ground.network.routes.move(addresses)
+        self.others.move(addresses)
+        self.invites.move(bootstraps)
+        ground.federation.bundle.move(bootstraps)
+        self.node_code.limit(uses=settings.join_code_uses, validity_s=settings.join_code_validity_s)
+        if bootstraps:
+            await self.node_code.ensure()
 
 
 def wire(
@@ -235,6 +253,8 @@ def wire(
         readiness=readiness,
         refusals=refusals,
         node_code=node_code,
+        invites=invites,
+        others=others,
         workers=[
             records.worker(),
             Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),

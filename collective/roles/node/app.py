@@ -16,18 +16,23 @@ from collective.chunking.store import FREE_MARGIN_BYTES, ChunkStore
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.roles.node.addresses import default_capacity
 from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.node_memory import MEMORY_NAME, NodeMemory
-from collective.roles.node.wiring import Kept, Serving, wire_serving, wire_working
+from collective.roles.node.wiring import Kept, Serving, Working, wire_serving, wire_working
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Workers
 
 SHUT_GRACE_S: Final = 1.0
+RELOADABLE: Final = frozenset(
+    ("advertise_addresses", "coordinator_address", "drain_timeout_s", "storage_capacity_bytes")
+)
+"""Settings that need no restart."""
 
 
 class NodeRole:
@@ -56,12 +61,29 @@ class NodeRole:
         self._heartbeat: Heartbeat | None = None
         self._watch: DiskWatch | None = None
         self._serving: Serving | None = None
+        self._working: Working | None = None
+        self._store: ChunkStore | None = None
         self._log = structlog.get_logger("collective.node")
 
     @property
     def name(self) -> str:
         """``node``."""
         return "node"
+
+    @property
+    def reloadable(self) -> frozenset[str]:
+        """What needs no restart; where the coordinator of this very process is found, does."""
+        is_alone = "coordinator" not in self._settings.roles
+        return RELOADABLE if is_alone else RELOADABLE - {"coordinator_address"}
+
+    async def reload(self, settings: ServeSettings) -> None:
+        """Take other addresses, another capacity and another drain time into use."""
+        self._settings = replace(
+            settings, data_dir=self._settings.data_dir, cert_dir=self._settings.cert_dir
+        )
+        if self._working is not None and self._store is not None:
+            self._store.resize(await self._capacity())
+            self._working.move(self._settings)
 
     def ready(self) -> bool:
         """Whether the coordinator answered and knows our inventory."""
@@ -75,7 +97,7 @@ class NodeRole:
     async def start(self, supervisor: Supervisor) -> None:
         """Enrol if need be, open the store, listen, and begin to beat."""
         enrolled = await Enrolment(self._settings, self._world, self._links).enrol()
-        store = await self._open_store(enrolled)
+        store = self._store = await self._open_store(enrolled)
         self._closing.push_async_callback(store.close)
         watch = self._watch = DiskWatch(
             self.name,
@@ -94,7 +116,7 @@ class NodeRole:
         serving = self._serving = wire_serving(kept, self._runtime, self.ready)
         self._closing.push_async_callback(serving.client.close)
         bound = await serving.listener.listen(self._address)
-        working = wire_working(kept, serving, bound, self._settings, self._runtime)
+        working = self._working = wire_working(kept, serving, bound, self._settings, self._runtime)
         self._heartbeat = working.heartbeat
         self._closing.push_async_callback(working.channel.drop)
         self._workers.start(supervisor.spawn, [working.heartbeat], share=1.0)
@@ -129,13 +151,10 @@ class NodeRole:
 
     async def _open_store(self, enrolled: Enrolled) -> ChunkStore:
         notes = enrolled.notes
-        capacity = self._settings.storage_capacity_bytes
-        if capacity is None:
-            capacity = await self._world.threads.run(self._default_capacity)
         store = await ChunkStore.open(
             self._folder,
             self._world,
-            capacity_bytes=capacity,
+            capacity_bytes=await self._capacity(),
             expected_uuid=notes.store_uuid,
         )
         if notes.store_uuid is None:
@@ -143,6 +162,10 @@ class NodeRole:
             kept = replace(notes, store_uuid=store.uuid)
             await self._world.threads.run(save_notes, path, kept, self._disk)
         return store
+
+    async def _capacity(self) -> int:
+        told = self._settings.storage_capacity_bytes
+        return await self._world.threads.run(self._default_capacity) if told is None else told
 
     def _default_capacity(self) -> int:
         folder = self._folder

@@ -68,6 +68,7 @@ class CoordinatorChannel:
         self._bootstrap = bootstrap
         self._links = links
         self._kept: tuple[Channel, Credentials] | None = None
+        self._has_moved = False
 
     @property
     def present(self) -> Channel:
@@ -79,18 +80,24 @@ class CoordinatorChannel:
                 self._addresses, credentials=credentials, gate=self._gate, expect=coordinator
             )
             self._kept = channel, credentials
+            self._has_moved = False
         return self._kept[0]
 
     async def renewed(self) -> Channel:
         """Return a channel that shows the present certificate; for a caller with no call under way.
 
-        The one that shows a former certificate is closed.
+        One that shows a former certificate, or was made for former addresses, is closed.
         """
         if self._kept is not None:
             shown = self._kept[1].certificate
-            if shown != self._identity.credentials.certificate:
+            if self._has_moved or shown != self._identity.credentials.certificate:
                 await self.drop()
         return self.present
+
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Look for the coordinator at ``addresses`` from the next call on that asks for a renewed channel."""
+        self._addresses = tuple(addresses)
+        self._has_moved = True
 
     async def drop(self) -> None:
         """Close the channel; the next call opens another."""

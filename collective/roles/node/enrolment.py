@@ -22,6 +22,7 @@ from collective.core.errors import (
     CollectiveError,
     ConflictError,
     NotJoinedError,
+    OperatorError,
     PermissionDeniedError,
     RejectedError,
     SettingsError,
@@ -42,6 +43,8 @@ from collective.pki.renewal_times import has_expired
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path, save_notes
 from collective.rpc.links import Links
 
+NO_CODE: Final = "none"
+"""What the units of ``systemd install`` hand over where the operator has put no code."""
 RETRIES: Final = Backoff(0.5, 10.0)
 _PASSING: Final = (UnreachableError, BusyError)
 
@@ -221,6 +224,11 @@ class Enrolment:
                 raise UnreachableError(f"The join code file {path} is not there yet.") from error
             if not text:
                 raise UnreachableError(f"The join code file {path} is empty yet.")
+        if text == NO_CODE:  # what is handed over does not change while this process lives
+            raise OperatorError(
+                "This node has no certificate, and the service manager handed over no code; put one"
+                " where the unit's LoadCredential=node.code looks for it."
+            )
         try:
             return parse(text)
         except (UsageError, RejectedError) as error:

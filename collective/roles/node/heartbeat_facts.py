@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from collective.chunking.store import ChunkStore
@@ -61,6 +61,10 @@ class HeartbeatFacts:
         self._memory = memory
         self._problems = problems
         self._disk = disk
+
+    def move(self, addresses: tuple[Address, ...]) -> None:
+        """Tell ``addresses`` from the next heartbeat on."""
+        self._own = replace(self._own, addresses=addresses)
 
     @property
     def copies(self) -> int:

@@ -26,6 +26,7 @@ from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChan
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.enrolment import Enrolled, coordinator_addresses
+from collective.roles.node.enrolment_notes import NodeNotes
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
@@ -85,8 +86,17 @@ class Working:
     """What a node does by itself."""
 
     channel: CoordinatorChannel
+    facts: HeartbeatFacts
     heartbeat: Heartbeat
+    bound: Address
+    """Where the node listens."""
+    notes: NodeNotes
     others: Sequence[Worker]
+
+    def move(self, settings: ServeSettings) -> None:
+        """Be found, and find the coordinator, where ``settings`` say."""
+        self.facts.move(advertised(settings, self.bound, platform.node()))
+        self.channel.move(coordinator_addresses(settings, self.notes))
 
 
 def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Serving:
@@ -170,5 +180,10 @@ def wire_working(
         cycle_s=settings.scrub_cycle_s,
     )
     return Working(
-        channel, heartbeat, (inventory, renewal, scrubber, compaction(kept.store), kept.watch)
+        channel,
+        facts,
+        heartbeat,
+        bound,
+        notes,
+        (inventory, renewal, scrubber, compaction(kept.store), kept.watch),
     )

@@ -1,7 +1,8 @@
 """The life of a process: start, ready, drain, stop.
 
 Roles start in the order given and stop in reverse.  The first SIGTERM or SIGINT drains, the
-second ends the process at once (everything acknowledged is on disk anyway).  A process that has not
+second ends the process at once (everything acknowledged is on disk anyway).  SIGHUP has the settings
+read again (``reloading.py``).  A process that has not
 ended when its drain time and the time to close are over is ended by a watch that depends on neither
 the event loop nor a free interpreter, with the stack of every thread on stderr.
 """
@@ -24,9 +25,11 @@ from collective.core.errors import CollectiveError, ExitCode
 from collective.core.settings import ServeSettings, unknown_variables
 from collective.core.world import World
 from collective.roles.runtime import descriptors, logs, signals
+from collective.roles.runtime.handed_over import take_certificates
 from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
+from collective.roles.runtime.reloading import Reload, Source
 from collective.roles.runtime.watchdog import Watchdog
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Links
@@ -116,6 +119,8 @@ def run(
     build: Callable[[Runtime], Sequence[Role]],
     world: World,
     environment: Mapping[str, str] | None = None,
+    *,
+    read_again: Callable[[], ServeSettings] | None = None,
 ) -> int:
     """Serve until told to stop; return the process's exit code.
 
@@ -124,8 +129,10 @@ def run(
         build: Makes the roles, in the order to start them; raises CollectiveError.
         world: Of the process.
         environment: Variables of the process; the real ones by default.
+        read_again: Reads the settings anew when SIGHUP asks for it; blocking.
     """
     environment = os.environ if environment is None else environment
+    faulthandler.enable(sys.stderr)  # also for the SIGABRT of a service manager that waited in vain
     logs.configure(settings.log_level, sys.stderr)
     runtime = Runtime(settings, Metrics(), world, TlsLinks(world), environment)
     log = structlog.get_logger("collective.runtime")
@@ -141,9 +148,16 @@ def run(
     for name in unknown_variables(environment):
         log.warning("variable not known", variable=name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        stop = Stop(runner.get_loop(), settings.drain_timeout_s)
-        signals.hear(stop.ask)
-        return runner.run(_serve_until(stop, runtime, build))
+        loop = runner.get_loop()
+        stop = Stop(loop, settings.drain_timeout_s)
+        source = Source(read_again or (lambda: settings))
+
+        def reload() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(source.asked.set)
+
+        signals.hear(stop.ask, reload)
+        return runner.run(_serve_until(stop, source, runtime, build))
 
 
 def settle_garbage_collector() -> None:
@@ -189,11 +203,13 @@ class Stop:
 
 
 async def _serve_until(
-    stop: Stop, runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]
+    stop: Stop, source: Source, runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]
 ) -> int:
     try:
         notifier = Notifier(runtime.environment)
-        return await serve(runtime, build, stop.event, notifier, settle_garbage_collector)
+        return await serve(
+            runtime, build, stop.event, notifier, settle_garbage_collector, source=source
+        )
     finally:
         if stop.event.is_set():
             end_within(EXIT_TIMEOUT_S)
@@ -205,16 +221,26 @@ async def serve(
     stop: asyncio.Event,
     notifier: Notifier,
     settle: Callable[[], None] = lambda: None,
+    *,
+    source: Source | None = None,
 ) -> int:
     """Run the roles until ``stop`` is set or something fails; return the exit code.
 
     ``settle`` is called once all have started: what concerns the whole interpreter is the caller's.
+    ``source`` says where settings are read again from; by default they never are.
     """
+    source = source or Source(lambda: runtime.settings)
     log = structlog.get_logger("collective.runtime")
     try:
+        await runtime.world.threads.run(
+            take_certificates,
+            runtime.environment,
+            runtime.settings.cert_dir,
+            runtime.world.disk,
+        )
         roles = tuple(build(runtime))
         async with asyncio.TaskGroup() as group:
-            await _live(runtime, roles, stop, notifier, settle, Supervisor(group))
+            await _live(runtime, roles, stop, notifier, settle, source, Supervisor(group))
     except CollectiveError as error:
         log.error("cannot go on", reason=error.message)  # noqa: TRY400 - a sentence, no traceback
         return error.exit_code
@@ -230,10 +256,12 @@ async def _live(
     stop: asyncio.Event,
     notifier: Notifier,
     settle: Callable[[], None],
+    source: Source,
     supervisor: Supervisor,
 ) -> None:
     log = structlog.get_logger("collective.runtime")
     settings = runtime.settings
+    reload = Reload(settings, source, roles, notifier, runtime.world.threads)
     listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
     workers = Workers("runtime", runtime.metrics, runtime.world.clock, runtime.world.randomness)
     started: list[Role] = []
@@ -248,12 +276,17 @@ async def _live(
             where = await listener.start(settings.metrics_address)
             log.info("metrics served", address=str(where))
         workers.start(supervisor.spawn, [Watchdog(runtime.metrics.loop_lag, notifier)])
-        starting = supervisor.spawn(_start(roles, started, notifier, settle, supervisor), "start")
+
+        def ready(status: str) -> None:
+            notifier.ready(status)
+            workers.start(supervisor.spawn, [reload])
+
+        starting = supervisor.spawn(_start(roles, started, ready, settle, supervisor), "start")
         await stop.wait()
         log.info("draining")
         notifier.stopping()
         starting.cancel()
-        await _drain(started, settings.drain_timeout_s)
+        await _drain(started, reload.current.drain_timeout_s)
     finally:
         await _stop(started)
         await listener.stop()
@@ -264,7 +297,7 @@ async def _live(
 async def _start(
     roles: Sequence[Role],
     started: list[Role],
-    notifier: Notifier,
+    tell_ready: Callable[[str], None],
     settle: Callable[[], None],
     supervisor: Supervisor,
 ) -> None:
@@ -278,7 +311,7 @@ async def _start(
         await asyncio.sleep(READY_POLL_S)
     names = ", ".join(role.name for role in roles)
     log.info("ready", roles=names)
-    notifier.ready(f"serving {names}")
+    tell_ready(f"serving {names}")
 
 
 async def _drain(roles: Iterable[Role], timeout_s: float) -> None:

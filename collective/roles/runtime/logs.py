@@ -25,7 +25,6 @@ _QUIET = ("grpclib", "hpack", "h2", "asyncio")
 
 def configure(level: str, stream: TextIO) -> None:
     """Send all logs of this process to ``stream`` from ``level`` (debug, info, ...) up."""
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -44,7 +43,6 @@ def configure(level: str, stream: TextIO) -> None:
         last = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
@@ -57,8 +55,14 @@ def configure(level: str, stream: TextIO) -> None:
     )
     # cryptography warns of odd certificates; strangers make them, and they are refused anyway.
     warnings.filterwarnings("ignore", module=r"cryptography\.|collective\.pki\.")
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(threshold)
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from ``level`` (debug, info, ...) up from now on; loggers that were made already, too."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
+    logging.getLogger().setLevel(threshold)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))

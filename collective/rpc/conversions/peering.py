@@ -13,7 +13,7 @@ from collective.core.ids import Domain, SpiffeId, parse_domain, parse_member_id
 from collective.core.paths import FilePath
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
-from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerGrants, PeerState
+from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerGrants, PeerState, Reach
 from collective.pki.bundle import SignedBundle
 from collective.pki.revocation import normalise
 from collective.rpc.conversions.addresses import address_messages, addresses_from
@@ -28,6 +28,7 @@ from collective.rpc.peer_word import (
     NODES_MAX,
     RECORD_PART_MAX_BYTES,
     REVOKED_MAX,
+    WHY_MAX_BYTES,
     PeerWord,
 )
 
@@ -63,6 +64,7 @@ def word_message(word: PeerWord) -> pb.PeerWord:
         known_of_yours=word.known_of_yours,
         news=[bundle_message(one) for one in word.news],
         granted_to_you=word.granted_to_you,
+        reach=_reach_message(word.reach),
     )
 
 
@@ -89,7 +91,24 @@ def word_from(message: pb.PeerWord) -> PeerWord:
         known_digest=bytes(message.known_digest),
         news=[bundle_from(one) for one in message.news],
         granted_to_you=message.granted_to_you,
+        reach=_reach_from(message.reach),
     )
+
+
+def _reach_message(reach: Reach | None) -> pb.Reach | None:
+    """Return how a peer is reached for the wire; a long reason is cut."""
+    if reach is None:
+        return None
+    why = reach.why.encode()[:WHY_MAX_BYTES].decode("utf-8", "ignore")
+    return pb.Reach(is_reached=reach.is_reached, why=why)
+
+
+def _reach_from(message: pb.Reach | None) -> Reach | None:
+    if message is None:
+        return None
+    if len(message.why.encode()) > WHY_MAX_BYTES:
+        raise UsageError("A reason is too long.")
+    return Reach(message.is_reached, message.why)
 
 
 def _record_message(record: MemberRecord) -> pb.MemberRecord:
@@ -191,6 +210,7 @@ def facts_message(facts: PeerFacts) -> pb.PeerFacts:
         figures=figures_message(facts.figures),
         not_taken=list(facts.not_taken),
         names_here=[str(one) for one in facts.names_here],
+        reach=_reach_message(facts.reach),
     )
 
 
@@ -218,6 +238,7 @@ def facts_from(message: pb.PeerFacts) -> PeerFacts:
         figures=figures_from(message.figures),
         not_taken=tuple(message.not_taken),
         names_here=tuple(SpiffeId.parse(one) for one in message.names_here),
+        reach=_reach_from(message.reach),
     )
 
 

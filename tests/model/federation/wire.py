@@ -48,6 +48,7 @@ class Wire:
         self.peer: Certified | None = None
         self.farewell: CollectiveError | None = None
         self.newest_authority = b""
+        self.server_time_ms = 0
         self.is_connected = True
         self.headers: dict[str, str] = {}
         """What goes with every call of those who invent."""

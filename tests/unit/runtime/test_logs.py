@@ -89,3 +89,17 @@ def test_lines_carry_the_request_id(lines: io.StringIO) -> None:
     assert (entry["event"], entry["request_id"], entry["size"], entry["level"]) == (
         "done", "r1", 1, "info",
     )  # fmt: skip
+
+
+def test_another_level_holds_for_loggers_that_were_made_before(lines: io.StringIO) -> None:
+    ours, library = structlog.get_logger("collective.x"), logging.getLogger("library")
+    logs.set_level("error")
+    ours.info("not told")
+    library.warning("not told")
+    logs.set_level("info")
+    ours.info("told")
+    library.warning("told too")
+    assert [json.loads(line)["event"] for line in lines.getvalue().splitlines()] == [
+        "told",
+        "told too",
+    ]

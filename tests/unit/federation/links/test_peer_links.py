@@ -9,14 +9,20 @@ from typing import Any, cast
 
 import pytest
 
-from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UnreachableError
+from collective.core.errors import (
+    CollectiveError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+    UsageError,
+)
 from collective.core.ids import Domain
 from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
 from collective.model.nodes import NodeStatus
-from collective.model.peers import PeerState
+from collective.model.peers import PeerState, Reach
 from collective.pki.bundle import SignedBundle, open_bundle, sign_bundle
 from collective.pki.revocation import RevocationSet
 from collective.rpc.conversions.peering import word_from, word_message
@@ -287,3 +293,40 @@ async def test_the_end_stops_exchanges_that_are_under_way(ends: tuple[End, End])
     await one.links.close()
     assert task.cancelled()
     assert one.line.open == []
+
+
+async def test_each_end_learns_how_the_other_reaches_it(ends: tuple[End, End]) -> None:
+    """The answer goes over the connection of the one that is not reached: nobody else could tell it."""
+    one, other = ends
+
+    def told(end: End, domain: Domain) -> Reach | None:
+        return end.links.describe(end.house.book.all[domain], {}).reach
+
+    async def ask(end: End) -> None:
+        end.links._due_s.clear()
+        await end.round()
+
+    await ask(one)
+    assert told(one, BOB) is None, "the other has not tried yet"
+    assert told(other, ALICE) is None
+    await ask(other)
+    await ask(one)
+    assert told(one, BOB) == Reach(is_reached=True)
+    assert told(other, ALICE) == Reach(is_reached=True)
+    other.line.error = UnreachableError("No connection to 10.0.0.1:8001: no route to host.")
+    await ask(other)
+    await ask(one)
+    assert told(one, BOB) == Reach(
+        is_reached=False, why="No connection to 10.0.0.1:8001: no route to host."
+    )
+
+
+def test_a_reason_is_bounded_in_both_directions() -> None:
+    long = PeerWord(0, b"", b"", reach=Reach(is_reached=False, why="\u00e9" * 200))
+    sent = word_message(long)
+    assert sent.reach is not None
+    assert sent.reach.why == "\u00e9" * 128
+    assert word_from(sent).reach == Reach(is_reached=False, why="\u00e9" * 128)
+    sent.reach.why += "!"
+    with pytest.raises(UsageError, match="reason"):
+        word_from(sent)

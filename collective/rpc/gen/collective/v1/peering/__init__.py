@@ -25,6 +25,7 @@ __all__ = (
     "PeerWord",
     "PeersBase",
     "PeersStub",
+    "Reach",
     "RemovePeerRequest",
     "ShowPeerRequest",
     "ShowPeerResponse",
@@ -341,6 +342,13 @@ class PeerFacts(betterproto2.Message):
     SPIFFE ids of this member's people with a name in its domain
     """
 
+    reach: "Reach | None" = betterproto2.field(
+        20, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    how it reaches this member, as it says
+    """
+
 
 default_message_pool.register_message("collective.v1.peering", "PeerFacts", PeerFacts)
 
@@ -400,8 +408,32 @@ class PeerWord(betterproto2.Message):
     of members that both are peered with, at most 8
     """
 
+    reach: "Reach | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    how the teller reaches the other end; absent: it has not tried yet
+    """
+
 
 default_message_pool.register_message("collective.v1.peering", "PeerWord", PeerWord)
+
+
+@dataclass(eq=False, repr=False)
+class Reach(betterproto2.Message):
+    """
+    Whether a coordinator reaches another one at the addresses of its bundle.
+    """
+
+    is_reached: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+
+    why: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    it does not; a sentence, at most 256 bytes
+    """
+
+
+default_message_pool.register_message("collective.v1.peering", "Reach", Reach)
 
 
 @dataclass(eq=False, repr=False)

@@ -1,0 +1,215 @@
+"""``collective doctor``: what is wrong here, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.core.errors import CollectiveError, PermissionDeniedError
+
+if TYPE_CHECKING:
+    from collective.cli.diagnosis.findings import Finding
+    from collective.cli.diagnosis.installation import Installation
+    from collective.client.collective import Collective
+    from collective.pki.invite_code import InviteCode
+
+app = typer.Typer()
+
+
+@app.command()
+@command
+def doctor(
+    invocation: Invocation,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings of a process on this machine; repeatable. Default: /etc/collective/*.toml.",
+        ),
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="PATH", help="Why can this path not be used?")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", metavar="CODE", help="What is wrong with this code?")
+    ] = None,
+    backup: Annotated[
+        str | None, typer.Option("--backup", metavar="PATH", help="Where the backups lie.")
+    ] = None,
+) -> None:
+    """Find what is wrong with an installation, running or dead, or with a client, and say what to do.
+
+    Ends with 0 where there is no problem, else with the exit code of the first one.
+    """
+    from collective.cli.diagnosis.findings import (  # noqa: PLC0415 - heavy
+        exit_code_of,
+        print_findings,
+    )
+
+    examined = asyncio.run(_Examination(invocation, path, code, backup).all(config or ()))
+    findings = [one for _, found in examined for one in found]
+    ending = exit_code_of(findings)
+    if invocation.as_json:
+        output.as_json(
+            {
+                "exit_code": int(ending),
+                "parts": [
+                    {"part": part, "findings": [one.as_json() for one in found]}
+                    for part, found in examined
+                ],
+            }
+        )
+    else:
+        for part, found in examined:
+            output.line(part)
+            print_findings(found, with_fine=True)
+        bad = sum(1 for one in findings if one.advice and one.exit_code)
+        output.line(f"{bad} problems." if bad != 1 else "1 problem.")
+    if ending:
+        raise typer.Exit(ending)
+
+
+class _Examination:
+    """One run: of every installation here, then of the client."""
+
+    def __init__(
+        self, invocation: Invocation, path: str | None, code: str | None, backup: str | None
+    ) -> None:
+        self._invocation = invocation
+        self._world = invocation.world
+        self._links = invocation.links
+        self._path = path
+        self._code = code
+        self._backup = backup
+
+    async def all(self, configs: tuple[str, ...] | list[str]) -> list[tuple[str, list[Finding]]]:
+        """Return the findings of each part, under its name."""
+        from collective.cli.diagnosis.installation import settings_files  # noqa: PLC0415 - heavy
+        from collective.cli.unit_files import SETTINGS_DIR  # noqa: PLC0415 - as above
+
+        told = list(configs) or list(filter(None, [os.environ.get("COLLECTIVE_CONFIG")]))
+        is_client = self._is_client()
+        files = told or ([] if is_client else list(settings_files(SETTINGS_DIR, self._world.disk)))
+        examined = [(file, await self._installation(file)) for file in files]
+        if is_client or not files:
+            examined.append(("client", await self._client()))
+        return examined
+
+    def _is_client(self) -> bool:
+        """Tell whether the command is about the client: by an option of it, or by what is joined here."""
+        from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
+
+        given = self._invocation
+        if given.cert or given.coordinator or given.collective:
+            return True
+        return bool(open_store(self._world).collectives())
+
+    # --- installations ---------------------------------------------------------------------------
+
+    async def _installation(self, file: str) -> list[Finding]:
+        from collective.cli.diagnosis.findings import problem  # noqa: PLC0415 - heavy
+        from collective.cli.diagnosis.installation import (  # noqa: PLC0415 - heavy
+            Inspection,
+            Installation,
+        )
+
+        world = self._world
+        try:
+            it = Installation.of(file, world.disk)
+        except CollectiveError as error:
+            advice = "correct it; collective serve --help tells every setting"
+            return [problem("settings", error.message, advice, error.exit_code)]
+        found = await Inspection(it, self._links, world.clock, world.disk).findings(self._backup)
+        if it.operator is not None and not any(one.check == "process" for one in found):
+            found += await self._as_operator(it)
+        return found
+
+    async def _as_operator(self, it: Installation) -> list[Finding]:
+        assert it.operator is not None
+        cert, key, ca = it.operator
+        told = self._invocation.coordinator
+        own = replace(
+            self._invocation, ca=ca, cert=cert, key=key, coordinator=told, collective=None
+        )
+        return await self._calls(own, it.place.name)
+
+    # --- the client ------------------------------------------------------------------------------
+
+    async def _client(self) -> list[Finding]:
+        from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
+        from collective.cli.diagnosis import client, machine  # noqa: PLC0415 - heavy
+        from collective.cli.diagnosis.findings import warning  # noqa: PLC0415 - heavy
+        from collective.client.identity.config_dir import is_exposed  # noqa: PLC0415 - heavy
+        from collective.core.units import parse_addresses  # noqa: PLC0415 - heavy
+
+        given, now_s = self._invocation, self._world.clock.wall_s()
+        found = [machine.clock(now_s)]
+        if given.cert:
+            return found + await self._calls(given, "")
+        store = open_store(self._world)
+        if is_exposed(store.place.key):
+            says, advice = f"Others can read {store.place.key}.", f"chmod 600 {store.place.key}"
+            found.append(warning("key-mode", says, advice))
+        seen, chosen = client.joined(store, given.collective, now_s, self._world.disk)
+        found += seen
+        if chosen is None:
+            return found + await self._code_alone()
+        addresses = parse_addresses(given.coordinator or "") or chosen.coordinator_addresses
+        found += await client.member_at(
+            addresses,
+            chosen.bootstrap_addresses,
+            chosen.domain,
+            links=self._links,
+            clock=self._world.clock,
+        )
+        return found + await self._calls(given, chosen.name)
+
+    async def _code_alone(self) -> list[Finding]:
+        from collective.cli.diagnosis import client  # noqa: PLC0415 - heavy
+
+        if self._code is None:
+            return []
+        first, parsed = client.mistyped(self._code)
+        return [first, *(await client.bootstrap_of(parsed) if parsed is not None else ())]
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    async def _calls(self, who: Invocation, name: str) -> list[Finding]:
+        """Ask the member itself, and about path and code where these were given."""
+        from collective.cli.connecting import connected  # noqa: PLC0415 - heavy
+        from collective.cli.diagnosis import client  # noqa: PLC0415 - heavy
+
+        found = await self._code_alone()
+        parsed: InviteCode | None = client.mistyped(self._code)[1] if self._code else None
+        try:
+            async with connected(who) as collective:
+                return found + await self._answers(collective, parsed)
+        except CollectiveError as error:
+            return [*found, client.refused(error, name)]
+
+    async def _answers(self, collective: Collective, code: InviteCode | None) -> list[Finding]:
+        from collective.cli.diagnosis import client, machine, member  # noqa: PLC0415 - heavy
+
+        clock = self._world.clock
+        status = await collective.status()
+        offset_s = (
+            (collective.server_time_ms / 1000 - clock.wall_s()) if collective.server_time_ms else 0
+        )
+        found = [machine.skew_finding(offset_s, f"the coordinator of {status.domain}")]
+        found += member.of_status(status, clock.wall_s())
+        found += await member.direct_reach(status)
+        with suppress(PermissionDeniedError):  # for admins
+            found += member.of_peers((await collective.peers.all(with_removed=False))[0])
+        if code is not None:
+            found += await client.in_list(collective, code)
+        if self._path is not None:
+            found += await member.for_path(collective, self._path, status)
+        return found

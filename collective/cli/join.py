@@ -1,0 +1,165 @@
+"""``collective join CODE``: a node or a person on this machine, by one command."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from collective.cli import output
+from collective.cli.init import (
+    AddressOption,
+    CapacityOption,
+    DataOption,
+    ForceOption,
+    MetricsOption,
+    NameOption,
+    NodeAddressOption,
+    OutputOption,
+    SilentOption,
+    StartOption,
+    set_up,
+    tell,
+)
+from collective.cli.local import LocalInvocation, local_command
+from collective.core.errors import UsageError
+
+app = typer.Typer()
+
+KINDS: Final = ("person", "node")
+
+
+@app.command()
+@local_command
+def join(
+    invocation: LocalInvocation,
+    code: Annotated[
+        str,
+        typer.Argument(metavar="CODE", help="The code or its join URL; '-' reads it from stdin."),
+    ],
+    as_what: Annotated[
+        str | None,
+        typer.Option("--as", metavar="person|node", help="Asked for where it is not said."),
+    ] = None,
+    global_id: Annotated[
+        str | None,
+        typer.Option("--global-id", metavar="NAME@DOMAIN", help="A person's name everywhere."),
+    ] = None,
+    display_name: Annotated[str, typer.Option("--display-name", metavar="TEXT")] = "",
+    address: AddressOption = None,
+    coordinator_address: Annotated[
+        str | None,
+        typer.Option("--coordinator-address", metavar="HOST:PORT", help="Else as the code leads."),
+    ] = None,
+    node_address: NodeAddressOption = None,
+    metrics_address: MetricsOption = None,
+    storage_capacity: CapacityOption = None,
+    data_dir: DataOption = None,
+    name: NameOption = "node",
+    output_file: OutputOption = "",
+    start: StartOption = None,
+    force: ForceOption = False,
+    yes: SilentOption = False,
+) -> None:
+    """Join by a code: a node is set up and started, a person gets an identity and a certificate."""
+    from collective.cli.redeem import FROM_STDIN, code_from_stdin  # noqa: PLC0415 - heavy
+    from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
+    from collective.client.identity.redemption import parse_invite  # noqa: PLC0415 - as above
+
+    if code == FROM_STDIN:
+        code = code_from_stdin()
+    parsed = parse_invite(code)  # before anything else, and without asking anyone
+    given = {
+        "address": address,
+        "coordinator_address": coordinator_address,
+        "node_address": node_address,
+        "metrics_address": metrics_address,
+        "storage_capacity": storage_capacity,
+        "data_dir": data_dir,
+    }
+    questions = Questions(is_silent=yes or invocation.as_json)
+    told_of_a_node = any(value is not None for value in given.values()) or bool(output_file)
+    if as_what is None and told_of_a_node:
+        as_what = "node"
+    kind = questions.text(
+        as_what,
+        "--as",
+        "Do you join as a person, or does this machine store chunks as a node (person, node)",
+        "person",
+        _check_kind,
+    )
+    if kind == "person":
+        if told_of_a_node:
+            raise UsageError("A person has no addresses, disk or settings file; give --as node.")
+        _join_person(invocation, questions, code, global_id, display_name)
+        return
+    if global_id is not None or display_name:
+        raise UsageError("A node has no --global-id and no --display-name; give --as person.")
+    from collective.cli.setup.choices import check_data_dir, node  # noqa: PLC0415 - as above
+    from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above
+    from collective.cli.unit_files import check_name  # noqa: PLC0415 - as above
+
+    place = Place.at(check_name(name), output_file)
+    place.require_free(force=force)
+    chosen = node(questions, given, towards=parsed.addresses[0].host)
+    chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
+    set_up(invocation, place, ["node"], chosen, "join", code=parsed.encode(), force=force)
+    is_started = questions.is_agreed(start, "Start it now?", default=True)
+    tell(invocation, place, ["node"], is_started=is_started)
+    if is_started:
+        place.start()
+
+
+def _check_kind(text: str) -> None:
+    if text not in KINDS:
+        raise UsageError(f"One joins as person or as node, not as {text!r}.")
+
+
+def _join_person(
+    invocation: LocalInvocation,
+    questions: object,
+    code: str,
+    global_id: str | None,
+    display_name: str,
+) -> None:
+    """Make an identity where there is none, and redeem the code."""
+    from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
+    from collective.cli.passphrases import new_passphrase  # noqa: PLC0415 - as above
+    from collective.cli.redeem import redeem_here  # noqa: PLC0415 - as above
+    from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
+    from collective.client.identity.documents import check_display_name  # noqa: PLC0415 - as above
+    from collective.core.ids import GlobalId  # noqa: PLC0415 - as above
+
+    assert isinstance(questions, Questions)
+    check_display_name(display_name)
+    store = open_store(invocation.world)
+    present = store.identity()
+    if present is not None:
+        if global_id is not None and str(GlobalId.parse(global_id)) != str(present.global_id):
+            raise UsageError(
+                f"This machine's identity is {present.global_id}; join without --global-id, or"
+                " replace it: collective identity init --force"
+            )
+    else:
+        nobody = "-"
+
+        def check(text: str) -> None:
+            if text != nobody:
+                GlobalId.parse(text)
+
+        wanted = questions.text(
+            global_id,
+            "--global-id",
+            "Your name everywhere, NAME@DOMAIN ('-': the one who invited you names you)",
+            nobody,
+            check,
+        )
+        if wanted != nobody:
+            store.create_identity(
+                GlobalId.parse(wanted),
+                display_name=display_name,
+                passphrase=new_passphrase(is_wanted=False),
+                force=False,
+            )
+            output.note(f"Made the identity {wanted}; its key never leaves this machine.")
+    redeem_here(code, invocation.world, as_json=invocation.as_json)

@@ -1,0 +1,1 @@
+"""Setting up a process of a member: questions, a commented settings file, checks, and the start."""

@@ -1,0 +1,133 @@
+"""Where the files of a process go on this machine, and how it is started.
+
+As root everything goes where the units of ``systemd install`` look for it; for others beside the
+settings file.  Settings are for everybody to read, codes for nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT
+from collective.core.disk import Disk
+from collective.core.disk_errors import disk_errors
+from collective.core.errors import ConflictError, OperatorError
+from collective.core.small_files import write_atomically
+
+_BOOTED: Final = "/run/systemd/system"
+"""There while systemd is the service manager; see sd_booted(3)."""
+_SETTINGS_MODE: Final = 0o644
+_CODE_MODE: Final = 0o600
+_FOLDER_MODE: Final = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one process has its files."""
+
+    name: str
+    settings: str
+    """Absolute path of the settings file."""
+
+    @classmethod
+    def at(cls, name: str, output: str) -> Place:
+        """Return the place of ``name``, whose settings go to ``output`` if that says anything."""
+        if not output:
+            folder = SETTINGS_DIR if os.geteuid() == 0 else "."
+            output = posixpath.join(folder, f"{name}.toml")
+        return cls(name, posixpath.abspath(output))
+
+    @property
+    def is_for_units(self) -> bool:
+        """Whether a unit of ``systemd install`` reads it."""
+        return posixpath.dirname(self.settings) == SETTINGS_DIR
+
+    @property
+    def code(self) -> str:
+        """The file with the code by which a node joins."""
+        return f"{self.settings.removesuffix('.toml')}.code"
+
+    @property
+    def state(self) -> str:
+        """The folder that has data dir and cert dir, unless settings say otherwise."""
+        if self.is_for_units:
+            return f"{STATE_ROOT}/{self.name}"
+        return self.settings.removesuffix(".toml")
+
+    def folders(self) -> dict[str, str]:
+        """Return the settings that lead to :attr:`state`; none where the unit does."""
+        if self.is_for_units:
+            return {}
+        return {"data_dir": f"{self.state}/data", "cert_dir": f"{self.state}/certs"}
+
+    def require_free(self, *, force: bool) -> None:
+        """Return if the settings file may be written; ConflictError where it is there already."""
+        if os.path.exists(self.settings) and not force:
+            raise ConflictError(
+                f"{self.settings} is there already; give --force to replace it, or another --output."
+            )
+
+    def write(self, text: str, code: str | None, disk: Disk) -> None:
+        """Write settings, and the code of a node that joins; raises DiskFullError and its kin."""
+        folder = posixpath.dirname(self.settings)
+        with disk_errors(f"{folder} cannot be written: its"):
+            os.makedirs(folder, mode=_FOLDER_MODE, exist_ok=True)
+        if code is not None:
+            write_atomically(self.code, f"{code}\n".encode(), permissions=_CODE_MODE, disk=disk)
+        write_atomically(self.settings, text.encode(), permissions=_SETTINGS_MODE, disk=disk)
+        if self.is_for_units:  # whatever the umask: the unit's user reads them
+            with disk_errors(f"{folder} cannot be written: its"):
+                os.chmod(folder, _FOLDER_MODE)
+                os.chmod(self.settings, _SETTINGS_MODE)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether systemd can run it here and now."""
+        return self.is_for_units and os.geteuid() == 0 and os.path.isdir(_BOOTED)
+
+    def commands(self) -> list[str]:
+        """Return what starts the process, as typed."""
+        if not self.is_for_units:
+            return [f"collective serve --config {self.settings}"]
+        return [
+            f"collective systemd install --name {self.name}",
+            "systemctl daemon-reload",
+            f"systemctl enable --now collective-{self.name}.service",
+        ]
+
+    def start(self) -> None:
+        """Start it: by systemd, else in this process, which it becomes.
+
+        Raises:
+            OperatorError: the service manager refuses; its own words are on stderr.
+        """
+        own = [sys.executable, "-m", "collective"]
+        if not self.is_managed:
+            os.execv(own[0], [*own, "serve", "--config", self.settings])  # noqa: S606 - ourselves
+        unit = f"collective-{self.name}.service"
+        self._run([*_called(), "systemd", "install", "--name", self.name])
+        self._run(["systemctl", "daemon-reload"])
+        # Not waited for: a node is ready once its coordinator has answered.
+        self._run(["systemctl", "enable", unit])
+        self._run(["systemctl", "--no-block", "restart", unit])
+
+    def _run(self, command: Sequence[str]) -> None:
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed
+        if done.returncode:
+            raise OperatorError(
+                f"'{' '.join(command)}' failed; mend what it says, and run it again yourself."
+            )
+
+
+def _called() -> list[str]:
+    """Return how this program was called, so that the unit calls it the same way."""
+    name = sys.argv[0]
+    return (
+        [name] if posixpath.basename(name) == "collective" else [sys.executable, "-m", "collective"]
+    )

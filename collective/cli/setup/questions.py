@@ -1,0 +1,58 @@
+"""Questions with defaults: asked at a terminal, answered by flags, and by the default where nobody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from collective.cli import output
+from collective.cli.asking import has_terminal
+from collective.cli.interrupts import ending_in_order
+from collective.core.errors import CollectiveError, UsageError
+
+Check = Callable[[str], object]
+"""Raises CollectiveError where an answer cannot be used."""
+
+
+class Questions:
+    """Gets answers."""
+
+    def __init__(self, *, is_silent: bool) -> None:
+        """Ask a person if there is one, and ``is_silent`` does not say otherwise."""
+        self.is_asking = has_terminal() and not is_silent
+
+    def text(
+        self, given: str | None, flag: str, question: str, default: str | None, check: Check
+    ) -> str:
+        """Return an answer that ``check`` takes: what was given, else asked for, else the default.
+
+        Raises:
+            CollectiveError: what was given cannot be used.
+            UsageError: there is no default, and nobody to ask.
+        """
+        if given is not None:
+            check(given)
+            return given
+        if not self.is_asking:
+            if default is None:
+                raise UsageError(f"{question} is not said; give {flag}.")
+            return default
+        while True:
+            with ending_in_order():
+                answer = str(typer.prompt(question, default=default, err=True)).strip()
+            try:
+                check(answer)
+            except CollectiveError as error:
+                output.note(error.message)
+            else:
+                return answer
+
+    def is_agreed(self, given: bool | None, question: str, *, default: bool) -> bool:
+        """Return whether it is wanted: as given, else as a person says, else ``default``."""
+        if given is not None:
+            return given
+        if not self.is_asking:
+            return default
+        with ending_in_order():
+            return bool(typer.confirm(question, default=True, err=True))

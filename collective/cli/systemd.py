@@ -1,0 +1,171 @@
+"""``collective systemd``: units for the processes of a member, made from their settings."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from collective.cli import output
+from collective.cli.local import LocalInvocation, local_command
+from collective.cli.unit_files import (
+    SETTINGS_DIR,
+    UNIT_DIR,
+    UnitPlan,
+    check_name,
+    default_name,
+    plan_of,
+    unit_text,
+)
+from collective.core.disk import Disk
+from collective.core.errors import NotFoundError, OperatorError, UsageError
+from collective.core.settings import SERVE_ROLES, ServeSettings, load_settings
+from collective.core.small_files import read_small, write_atomically
+
+app = typer.Typer(no_args_is_help=True, help="Units of systemd, which keep a member running.")
+
+_HOMES: Final = ("/home/", "/root/", "/run/user/")
+"""What the units hide from the process."""
+_UNIT_MODE: Final = 0o644
+
+
+@app.callback()
+def _group() -> None:
+    """Units of systemd, which keep a member running."""
+
+
+@app.command()
+@local_command
+def install(
+    invocation: LocalInvocation,
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", metavar="|".join(SERVE_ROLES), help="Repeatable; else the file's."),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option("--name", metavar="NAME", help="Of unit and settings; default: the role."),
+    ] = "",
+    config: Annotated[
+        str,
+        typer.Option("--config", metavar="FILE", help=f"Default: {SETTINGS_DIR}/NAME.toml."),
+    ] = "",
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Print the unit and install nothing.")
+    ] = False,
+    unit_dir: Annotated[
+        str, typer.Option("--unit-dir", metavar="FOLDER", help="Where units lie.")
+    ] = UNIT_DIR,
+) -> None:
+    """Write the unit of one process, hardened, and say how to start it; again to update it."""
+    roles = role or []
+    for one in roles:
+        if one not in SERVE_ROLES:
+            raise UsageError(f"There is no role {one!r}; roles are {', '.join(SERVE_ROLES)}.")
+    name = check_name(name or _name(roles, config))
+    path = posixpath.abspath(config or f"{SETTINGS_DIR}/{name}.toml")
+    plan = _plan(roles, name, path, invocation.world.disk, is_needed=not print_only)
+    text = unit_text(plan)
+    _mind_homes(plan, print_only=print_only)
+    if print_only and not invocation.as_json:
+        output.lines(text.splitlines())
+        return
+    target = posixpath.join(posixpath.abspath(unit_dir), plan.unit)
+    if not print_only:
+        _write(target, text, invocation.world.disk)
+    commands = _next_commands(plan)
+    if invocation.as_json:
+        output.as_json(
+            {
+                "unit": plan.unit,
+                "path": target,
+                "installed": not print_only,
+                "settings": plan.settings_file,
+                "state_dir": plan.state_dir,
+                "code_file": plan.code_file,
+                "text": text,
+                "next": commands,
+            }
+        )
+        return
+    output.line(f"Unit         {target}")
+    output.line(f"Settings     {plan.settings_file}")
+    output.line(f"State        {plan.state_dir}, of the user {plan.user}")
+    if plan.code_file is not None:
+        output.line(f"Join code    {plan.code_file} (0600), needed once")
+    output.line("Next")
+    output.lines(f"  {one}" for one in commands)
+
+
+def _name(roles: Sequence[str], config: str) -> str:
+    if roles:
+        return default_name(roles)
+    if config:
+        return posixpath.basename(config).removesuffix(".toml")
+    raise UsageError("Say which process: --role coordinator, node or bootstrap, or --config FILE.")
+
+
+def _plan(roles: Sequence[str], name: str, path: str, disk: Disk, *, is_needed: bool) -> UnitPlan:
+    """Return the plan of the settings file; without one, where that may be, of its role alone."""
+    command = _own_command()
+    if disk.exists(path):
+        settings = load_settings(
+            roles, {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
+        )
+        return plan_of(settings, name=name, command=command, settings_file=path)
+    if is_needed:
+        raise NotFoundError(
+            f"{path} does not exist; make it first: collective init --output {path}"
+        )
+    if not roles:
+        raise UsageError(f"{path} does not exist; give --role, or another --config.")
+    wanted = [one for one in SERVE_ROLES if one in roles]
+    plain = ServeSettings(roles=frozenset(wanted))
+    return plan_of(plain, name=name, command=command, settings_file=path)
+
+
+def _own_command() -> tuple[str, ...]:
+    """Return how this program is called, by an absolute path."""
+    called = shutil.which(sys.argv[0]) or ""
+    if posixpath.basename(called) == "collective":
+        return (os.path.abspath(called),)
+    return (sys.executable, "-m", "collective")
+
+
+def _mind_homes(plan: UnitPlan, *, print_only: bool) -> None:
+    """Refuse a program that the unit's process could not see."""
+    for place in (plan.command[0], sys.prefix):
+        if f"{place}/".startswith(_HOMES):
+            text = (
+                f"{place} lies in a home directory, which the unit keeps out of sight; install with:"
+                " make install PREFIX=/opt/collective BINDIR=/usr/local/bin"
+            )
+            if not print_only:
+                raise OperatorError(text)
+            output.note(f"Warning: {text}")
+            return
+
+
+def _write(target: str, text: str, disk: Disk) -> None:
+    if disk.exists(target) and not _is_ours(target, disk):
+        raise OperatorError(
+            f"{target} was not made by this command; move it away, or give another --name."
+        )
+    write_atomically(target, text.encode(), permissions=_UNIT_MODE, disk=disk)
+
+
+def _is_ours(target: str, disk: Disk) -> bool:
+    return read_small(target, disk=disk).startswith(b"# Made by collective ")
+
+
+def _next_commands(plan: UnitPlan) -> list[str]:
+    return [
+        "systemctl daemon-reload",
+        f"systemctl enable --now {plan.unit}",
+        f"collective doctor --config {plan.settings_file}",
+    ]

@@ -1,0 +1,262 @@
+"""The systemd unit of one process of a member: what it may do, and what it gets.
+
+Pure: settings in, text out.  The unit says nothing that the settings file says; what it adds is what
+only the service manager can give: a user without a name of its own, a state and a log folder, the
+code to join by, the watchdog, and a machine that is out of reach.  Sources: systemd.exec(5),
+systemd.service(5), sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from collective import __version__
+from collective.core.errors import UsageError
+from collective.core.settings import SERVE_ROLES, ServeSettings
+
+UNIT_DIR: Final = "/etc/systemd/system"
+SETTINGS_DIR: Final = "/etc/collective"
+STATE_ROOT: Final = "/var/lib/collective"
+LOG_ROOT: Final = "/var/log/collective"
+CODE_CREDENTIAL: Final = "node.code"
+CERTIFICATES_CREDENTIAL: Final = "certs"
+PRIVILEGED_PORTS: Final = 1024
+WATCHDOG_S: Final = 60
+START_TIMEOUT_S: Final = 90
+_STOP_MARGIN_S: Final = 20
+"""Above the drain time: what a process allows itself to close (12 s), and a little."""
+_NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?"
+"""A part of a user's name, which has at most 31 characters."""
+
+_SANDBOX: Final = """\
+# Nothing of the machine but its own folders, the network, and the clock to read.
+CapabilityBoundingSet={capabilities}
+NoNewPrivileges=yes
+PrivateTmp=yes
+PrivateDevices=yes
+{users}ProtectSystem=strict
+ProtectHome=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+# AF_NETLINK is how the C library looks names up.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+UMask=0077
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPlan:
+    """What one unit is made of."""
+
+    name: str
+    """Of the settings file, the state folder and the user: ``collective-<name>``."""
+    roles: tuple[str, ...]
+    command: tuple[str, ...]
+    """What runs ``collective``: absolute path first."""
+    settings_file: str
+    code_file: str | None = None
+    """Where the operator puts the code by which a node joins; None: the unit gives none."""
+    folders: tuple[str, ...] = ()
+    """What the process writes beside its state folder, such as a disk for chunks."""
+    ports: tuple[int, ...] = ()
+    drain_timeout_s: float = field(default=20.0)
+
+    @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return f"collective-{self.name}.service"
+
+    @property
+    def user(self) -> str:
+        """Whom the process runs as."""
+        return f"collective-{self.name}"
+
+    @property
+    def state_dir(self) -> str:
+        """Where it keeps what it has."""
+        return f"{STATE_ROOT}/{self.name}"
+
+    @property
+    def certificates_dir(self) -> str:
+        """Where the operator may put keys and certificates that the process is to begin with."""
+        return f"{SETTINGS_DIR}/{self.name}.certs"
+
+
+def check_name(text: str) -> str:
+    """Return a name for a unit; UsageError where it is none."""
+    if not re.fullmatch(_NAME, text):
+        raise UsageError(
+            f"The name {text!r} must be 1 to 20 lower-case letters, digits and dashes."
+        )
+    return text
+
+
+def default_name(roles: Iterable[str]) -> str:
+    """Return the name of a unit with ``roles``: that of the first, as roles are listed."""
+    wanted = set(roles)
+    return next(role for role in SERVE_ROLES if role in wanted)
+
+
+def plan_of(
+    settings: ServeSettings, *, name: str, command: tuple[str, ...], settings_file: str
+) -> UnitPlan:
+    """Return the plan of a unit for ``settings``, which ``settings_file`` holds."""
+    listening = (
+        settings.coordinator_address if "coordinator" in settings.roles else None,
+        settings.bootstrap_address if settings.roles & {"coordinator", "bootstrap"} else None,
+        settings.node_address if "node" in settings.roles else None,
+        settings.metrics_address,
+    )
+    own_folder = (
+        None
+        if settings.introductions_dir is None or settings.domain is None
+        else posixpath.join(settings.introductions_dir, settings.domain)
+    )
+    elsewhere = (settings.data_dir, settings.cert_dir, own_folder)
+    return UnitPlan(
+        name=name,
+        roles=tuple(role for role in SERVE_ROLES if role in settings.roles),
+        command=command,
+        settings_file=settings_file,
+        code_file=_code_file(settings, name),
+        folders=tuple(
+            dict.fromkeys(
+                posixpath.normpath(path)
+                for path in elsewhere
+                if path is not None and _is_outside(path, f"{STATE_ROOT}/{name}")
+            )
+        ),
+        ports=tuple(one.port for one in listening if one is not None),
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _code_file(settings: ServeSettings, name: str) -> str | None:
+    if "node" not in settings.roles or "coordinator" in settings.roles or settings.join_code:
+        return None
+    told = settings.join_code_file
+    return told if told and posixpath.isabs(told) else f"{SETTINGS_DIR}/{name}.code"
+
+
+def _is_outside(path: str, state_dir: str) -> bool:
+    inside = posixpath.join(state_dir, "")
+    return posixpath.isabs(path) and not posixpath.normpath(path).startswith(inside)
+
+
+def unit_text(plan: UnitPlan) -> str:
+    """Return the unit file."""
+    return "\n".join((_unit(plan), _service(plan), "[Install]\nWantedBy=multi-user.target\n"))
+
+
+def _unit(plan: UnitPlan) -> str:
+    roles = " and ".join(plan.roles)
+    lines = [
+        f"# Made by collective {__version__}: systemd install; changes belong in a drop-in,",
+        f"# systemctl edit {plan.unit}",
+        "[Unit]",
+        f"Description=collective: {roles} ({plan.name})",
+        "Wants=network-online.target",
+        "After=network-online.target time-sync.target",
+        "# A node whose disk is not mounted refuses to begin anew on an empty folder; it is tried again.",
+        "StartLimitIntervalSec=0",
+    ]
+    if plan.folders:
+        lines.append("RequiresMountsFor=" + " ".join(map(_quoted, plan.folders)))
+    return "\n".join(lines) + "\n"
+
+
+def _service(plan: UnitPlan) -> str:
+    command = " ".join(map(_argument, (*plan.command, "serve", "--config", plan.settings_file)))
+    is_low = any(0 < port < PRIVILEGED_PORTS for port in plan.ports)
+    capabilities = "CAP_NET_BIND_SERVICE" if is_low else ""
+    lines = [
+        "[Service]",
+        "Type=notify",
+        f"ExecStart={command}",
+        "# Log level, advertised addresses and limits are read again: systemctl reload.",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
+        "# A user for this unit alone, made by systemd where there is none of that name.",
+        "DynamicUser=yes",
+        f"User={plan.user}",
+        f"StateDirectory=collective/{plan.name}",
+        "StateDirectoryMode=0700",
+        f"LogsDirectory=collective/{plan.name}",
+        "LogsDirectoryMode=0750",
+        f"WorkingDirectory=%S/collective/{plan.name}",
+        *_credentials(plan),
+        *_folders(plan),
+        "Restart=always",
+        "RestartSec=5s",
+        "# Wrong settings get no better by trying again.",
+        "RestartPreventExitStatus=2",
+        f"WatchdogSec={WATCHDOG_S}s",
+        "# A start may take long, and says every second that it goes on; one that hangs is ended.",
+        f"TimeoutStartSec={START_TIMEOUT_S}s",
+        f"TimeoutStopSec={round(plan.drain_timeout_s) + _STOP_MARGIN_S}s",
+        "LimitNOFILE=65536",
+    ]
+    if is_low:
+        lines.append("AmbientCapabilities=CAP_NET_BIND_SERVICE")
+    users = "" if is_low else "PrivateUsers=yes\n"
+    return "\n".join(lines) + "\n" + _SANDBOX.format(capabilities=capabilities, users=users)
+
+
+def _credentials(plan: UnitPlan) -> list[str]:
+    """Return what is handed over: readable by this process alone, whoever owns the originals."""
+    lines = [
+        "# Keys and certificates to begin with, where the operator put some; what is there already stays.",
+        f"LoadCredential={CERTIFICATES_CREDENTIAL}:{plan.certificates_dir}",
+        f"SetCredential={CERTIFICATES_CREDENTIAL}:none",
+    ]
+    if plan.code_file is not None:
+        lines += [
+            "# The code to join by, needed once: until it is there, the node waits for it.",
+            f"LoadCredential={CODE_CREDENTIAL}:{plan.code_file}",
+            f"SetCredential={CODE_CREDENTIAL}:none",
+            f"Environment=COLLECTIVE_JOIN_CODE_FILE=%d/{CODE_CREDENTIAL}",
+        ]
+    return lines
+
+
+def _folders(plan: UnitPlan) -> list[str]:
+    if not plan.folders:
+        return []
+    lines = ["# Folders elsewhere, made for the unit's user once their disk is mounted."]
+    for folder in plan.folders:
+        lines += [
+            f"ReadWritePaths=-{_quoted(folder)}",
+            f"ExecStartPre=+/bin/mkdir -p -m 0700 {_argument(folder)}",
+            f"ExecStartPre=+/bin/chown --reference=%S/collective/{plan.name} {_argument(folder)}",
+        ]
+    return lines
+
+
+def _quoted(word: str) -> str:
+    """Return a word as unit files have it: specifiers escaped, quoted where it must be."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
+
+
+def _argument(word: str) -> str:
+    """Return a word of a command line, in which variables are escaped as well."""
+    return _quoted(word.replace("$", "$$"))

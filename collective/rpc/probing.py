@@ -1,0 +1,180 @@
+"""Looking at the network for a diagnosis: names, own addresses, and what answers at an address.
+
+Nothing is believed of what is seen here, and nothing but a handshake and a question that anybody may ask
+is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.units import Address
+from collective.pki import certificates
+from collective.pki.certificates import Certified
+from collective.rpc.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
+from collective.rpc.links import Links
+from collective.rpc.tls import ALPN_GRPC
+from collective.rpc.unverified import UnverifiedGate
+
+TIMEOUT_S: Final = 3.0
+_HTTP_MOST_BYTES: Final = 1 << 20
+_NOWHERE: Final = ("192.0.2.1", 9)
+"""An address for documentation (RFC 5737): no packet is sent to choose a route to it."""
+
+
+class Answer(Enum):
+    """What was met at an address; the value is the word of JSON."""
+
+    MEMBER = "member"
+    """TLS, and a certificate of a member."""
+    OTHER_TLS = "other-tls"
+    NO_TLS = "no-tls"
+    REFUSED = "refused"
+    SILENT = "silent"
+    UNKNOWN_NAME = "unknown-name"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at an address found."""
+
+    answer: Answer
+    latency_ms: float = 0.0
+    """Of the TCP handshake."""
+    certified: Certified | None = None
+    """What the certificate says that was shown; not checked."""
+    why: str = ""
+
+
+async def resolve(host: str) -> tuple[str, ...]:
+    """Return the IP addresses that ``host`` stands for; UnreachableError where it stands for none."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(f"The name {host} leads nowhere.") from error
+    except TimeoutError as error:
+        raise UnreachableError(f"Nobody says where {host} is.") from error
+    return tuple(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+def own_address(towards: str = "") -> str:
+    """Return the IP address by which this machine would reach ``towards``, else the world; "" for none."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser:
+        chooser.connect((towards, _NOWHERE[1]) if towards else _NOWHERE)
+        return str(chooser.getsockname()[0])
+    return ""
+
+
+def is_own(ip: str) -> bool:
+    """Tell whether ``ip`` is an address of this machine."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((ip, 0))
+    except OSError:
+        return False
+    return True
+
+
+async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
+    """Connect to ``address``, see what answers and which certificate it shows, and leave."""
+    loop = asyncio.get_running_loop()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([ALPN_GRPC])
+    began_s = loop.time()
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+            latency_ms = (loop.time() - began_s) * 1000
+            await writer.start_tls(context)
+            shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            return _of_leaf(shown.getpeercert(binary_form=True), latency_ms)
+    except TimeoutError:
+        answer = Answer.SILENT if writer is None else Answer.NO_TLS
+        return Seen(answer, why=f"no answer within {timeout_s:g} s")
+    except socket.gaierror as error:
+        return Seen(Answer.UNKNOWN_NAME, why=(error.strerror or "").lower())
+    except (ssl.SSLError, EOFError) as error:
+        return Seen(Answer.NO_TLS, why=str(error))
+    except OSError as error:
+        if writer is not None:
+            return Seen(Answer.NO_TLS, why="the connection ended in the handshake")
+        return Seen(_answer_of(error), why=(error.strerror or str(error)).lower())
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+
+
+def _answer_of(error: OSError) -> Answer:
+    refused = error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError)
+    return Answer.REFUSED if refused else Answer.UNREACHABLE
+
+
+def _of_leaf(leaf: bytes | None, latency_ms: float) -> Seen:
+    try:
+        certified = certificates.describe(certificates.load_certificate(leaf or b""))
+    except CollectiveError as error:
+        return Seen(Answer.OTHER_TLS, latency_ms, why=error.message)
+    return Seen(Answer.MEMBER, latency_ms, certified)
+
+
+async def page(address: Address, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
+    """Return status and body of a page of a metrics listener.
+
+    Raises:
+        UnreachableError: nothing answers there, or not by HTTP.
+    """
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+            raw = await reader.read(_HTTP_MOST_BYTES)
+            while more := await reader.read(_HTTP_MOST_BYTES - len(raw)):
+                raw += more
+    except (OSError, TimeoutError) as error:
+        raise UnreachableError(f"No metrics listener answers at {address}.") from error
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    parts = head.split(b" ", 2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():  # noqa: PLR2004
+        raise UnreachableError(f"What answers at {address} is no metrics listener.")
+    return int(parts[1]), body.decode("utf-8", "replace")
+
+
+async def time_at(links: Links, bootstraps: tuple[Address, ...]) -> int:
+    """Return the clock of a member, Unix milliseconds, as one of its bootstraps says.
+
+    Its certificate is not checked: with a clock that is wrong here none would count.
+
+    Raises:
+        UnreachableError, RejectedError: nobody says.
+    """
+    channel = links.channel(
+        bootstraps,
+        credentials=None,
+        gate=UnverifiedGate(),
+        expect=lambda _: True,
+        connect_timeout_s=TIMEOUT_S,
+    )
+    async with channel:
+        await channel.stub(HealthStub).check(HealthCheckRequest(), timeout=TIMEOUT_S)
+        if not channel.server_time_ms:
+            raise UnreachableError("The bootstrap says no time; it is of an older version.")
+        return channel.server_time_ms

@@ -1,0 +1,146 @@
+"""What the doctor says of a clock, a disk, owners, certificates and codes; no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collective.cli.diagnosis import certificates, client, machine, member, owners
+from collective.cli.diagnosis.findings import (
+    Finding,
+    Level,
+    exit_code_of,
+    finding_lines,
+    fine,
+    problem,
+    warning,
+)
+from collective.core.errors import ExitCode, RejectedError
+from collective.core.ids import Domain, SpiffeId
+from collective.pki.certificates import Certified
+from tests.worlds import REAL
+
+DAY_S = 86_400.0
+NOW_S = 1_800_000_000.0
+
+
+def certified(begins_s: float, ends_s: float) -> Certified:
+    return Certified(SpiffeId.coordinator(Domain("home.alice")), "1", begins_s, ends_s)
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "level", "said"),
+    [
+        (0.5, Level.OK, "agree"),
+        (-60.0, Level.WARNING, "1 min ahead of that of the member"),
+        (7384.0, Level.PROBLEM, "2 h 3 min behind that of the member"),
+        (-3 * DAY_S, Level.PROBLEM, "3 d ahead of"),
+    ],
+)
+def test_a_skew_is_told_with_its_size_and_side(offset_s: float, level: Level, said: str) -> None:
+    found = machine.skew_finding(offset_s, "the member")
+    assert found.level is level
+    assert said in found.says
+    assert bool(found.advice) is (level is not Level.OK)
+    assert exit_code_of([found]) == (ExitCode.CORRUPT if level is Level.PROBLEM else 0)
+
+
+def test_a_clock_from_before_the_program_is_wrong() -> None:
+    assert machine.clock(0.0).level is Level.PROBLEM
+    assert machine.clock(NOW_S).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "ends_s", "level", "said"),
+    [
+        (NOW_S - DAY_S, NOW_S + 29 * DAY_S, Level.OK, "counts until"),
+        (NOW_S - 25 * DAY_S, NOW_S + 5 * DAY_S, Level.WARNING, "should have been renewed"),
+        (NOW_S - 30 * DAY_S, NOW_S - 1, Level.PROBLEM, "ran out on"),
+        (NOW_S + 60, NOW_S + DAY_S, Level.PROBLEM, "counts only from"),
+    ],
+)
+def test_validity(begins_s: float, ends_s: float, level: Level, said: str) -> None:
+    found = certificates.validity(
+        "You", certified(begins_s, ends_s), now_s=NOW_S, renew="ask for another"
+    )
+    assert [one.level for one in found] == [level]
+    assert said in found[0].says
+
+
+def test_a_disk_that_is_too_small_or_absent(tmp_path: Path) -> None:
+    small = machine.room("data_dir", str(tmp_path), REAL.disk, wanted_bytes=1 << 60)
+    assert (small.level, small.exit_code) == (Level.PROBLEM, ExitCode.NOT_ENOUGH)
+    absent = machine.room("data_dir", str(tmp_path / "not" / "there"), REAL.disk)
+    assert str(tmp_path) in absent.says, "the disk that will hold it is looked at"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_another_user_are_named(tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "chunk").write_text("x")
+    assert owners.owners("data_dir", str(tmp_path)).level is Level.OK
+    os.chown(tmp_path / "node" / "chunk", 65534, -1)
+    found = owners.owners("data_dir", str(tmp_path))
+    assert found.level is Level.PROBLEM
+    assert "node/chunk belongs to nobody" in found.says
+    assert f"chown -R --reference={tmp_path}" in found.advice
+
+
+def test_keys_that_others_can_read(tmp_path: Path) -> None:
+    for name, mode in (("good.key", 0o600), ("bad.key", 0o640), ("any.crt", 0o644)):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    assert [one.advice for one in owners.exposed_keys(str(tmp_path))] == [
+        f"chmod 600 {tmp_path}/bad.key"
+    ]
+
+
+def test_a_backup_is_as_old_as_its_newest_file(tmp_path: Path) -> None:
+    for name, age in (("old.tar", 900), ("new.tar", 100)):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (NOW_S - age, NOW_S - age))
+    assert owners.age_s(str(tmp_path), NOW_S) == 100
+    assert owners.age_s(str(tmp_path / "old.tar"), NOW_S) == 900
+    assert owners.age_s(str(tmp_path / "none"), NOW_S) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("used up", "is used up"), ("expired", "expired on 2027-01-15"), ("revoked", "was revoked")],
+)
+def test_an_invalid_invite_code(state: str, said: str) -> None:
+    found = member.invite_finding(state, 0, round(NOW_S * 1000))
+    assert found.says.startswith("Invalid invite code: it ")
+    assert said in found.says
+    assert "invite generate" in found.advice
+    assert member.invite_finding("open", 1, 0).level is Level.OK
+
+
+def test_a_mistyped_code_needs_nobody_to_be_found() -> None:
+    found, code = client.mistyped("abc")
+    assert code is None
+    assert found.says.startswith("Invalid invite code: the join code is mistyped")
+    assert found.exit_code is ExitCode.USAGE
+
+
+def test_a_member_that_began_anew_is_left_and_joined_again() -> None:
+    """ "Reset Everything" of the source text makes other CAs."""
+    error = RejectedError("The certificate of x is of another CA than the one that you joined; …")
+    assert "identity leave alice-homelab" in client.refused(error, "alice-homelab").advice
+
+
+def test_the_first_problem_gives_the_exit_code_and_warnings_give_none() -> None:
+    found = [
+        warning("a", "…", "do"),
+        problem("b", "…", "do", ExitCode.NOT_REACHABLE),
+        problem("c", "…", "do", ExitCode.CORRUPT),
+    ]
+    assert exit_code_of(found) is ExitCode.NOT_REACHABLE
+    assert exit_code_of(found[:1]) is ExitCode.DONE
+
+
+def test_what_to_do_stands_below_what_is_wrong() -> None:
+    lines = finding_lines([fine("a", "Well."), Finding("b", Level.PROBLEM, "Ill.", "mend it")])
+    assert lines == ["ok        a: Well.", "PROBLEM   b: Ill.", "          -> mend it"]

@@ -1,0 +1,143 @@
+"""Units of systemd as they are printed and installed: what systemd itself says of them, and what settings add."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from collective.cli import systemd
+from collective.cli.app import run
+from collective.cli.unit_files import UnitPlan, plan_of, unit_text
+from collective.core.errors import ExitCode
+from collective.core.settings import SERVE_ROLES, ServeSettings
+from collective.core.units import Address
+
+EXPOSURE_MOST = "30"
+"""In tenths, as ``systemd-analyze security --threshold`` takes it."""
+
+
+@pytest.mark.parametrize("role", SERVE_ROLES)
+def test_systemd_takes_each_unit_and_finds_it_hardened(
+    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here")
+    assert run(["systemd", "install", "--role", role, "--print"]) == 0
+    unit = tmp_path / f"collective-{role}.service"
+    unit.write_text(capsys.readouterr().out)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    said = [
+        line for line in verified.stderr.splitlines() if unit.name in line or "collective" in line
+    ]
+    assert not said, "an unknown key is a warning and ends with 0"
+    assert verified.returncode == 0, verified.stderr
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE_MOST}", str(unit)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stdout[-2000:]
+
+
+def plan(settings: ServeSettings, name: str = "it") -> UnitPlan:
+    command = ("/usr/local/bin/collective",)
+    return plan_of(settings, name=name, command=command, settings_file="/etc/collective/it.toml")
+
+
+NODE = ServeSettings(roles=frozenset({"node"}), node_address=Address("0.0.0.0", 8101))
+
+
+def test_a_node_is_handed_its_code_and_a_coordinator_that_is_a_node_joins_itself() -> None:
+    text = unit_text(plan(NODE))
+    assert "LoadCredential=node.code:/etc/collective/it.code" in text
+    assert "Environment=COLLECTIVE_JOIN_CODE_FILE=%d/node.code" in text
+    elsewhere = unit_text(plan(replace(NODE, join_code_file="/root/my.code")))
+    assert "LoadCredential=node.code:/root/my.code" in elsewhere
+    for settings in (
+        replace(NODE, join_code="abc"),
+        replace(NODE, roles=frozenset({"node", "coordinator"})),
+    ):
+        assert "node.code" not in unit_text(plan(settings))
+
+
+def test_a_disk_elsewhere_is_waited_for_and_made_writable() -> None:
+    settings = replace(
+        NODE, data_dir="/mnt/big disk/100%$", cert_dir="/var/lib/collective/it/certs"
+    )
+    text = unit_text(plan(settings))
+    assert 'RequiresMountsFor="/mnt/big disk/100%%$"' in text
+    assert 'ReadWritePaths=-"/mnt/big disk/100%%$"' in text
+    assert (
+        'ExecStartPre=+/bin/chown --reference=%S/collective/it "/mnt/big disk/100%%$$"' in text
+    ), "in a command line a $ stands for itself only when doubled"
+    assert text.count("ReadWritePaths=") == 1, "what lies in the state folder needs none"
+    assert "ReadWritePaths" not in unit_text(plan(NODE))
+
+
+def test_only_a_port_below_1024_needs_a_capability() -> None:
+    assert "CapabilityBoundingSet=\n" in unit_text(plan(NODE))
+    low = unit_text(plan(replace(NODE, node_address=Address("::", 443))))
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in low
+    assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE" in low
+    assert "PrivateUsers" not in low, "it would have the capability in a namespace of its own"
+
+
+def test_a_stop_outlasts_the_drain() -> None:
+    assert "TimeoutStopSec=320s" in unit_text(plan(replace(NODE, drain_timeout_s=300.0)))
+
+
+def install(folder: Path, *more: str) -> int:
+    settings = folder / "disk2.toml"
+    settings.write_text('role = "node"\nnode_address = "0.0.0.0:8102"\n')
+    arguments = ["systemd", "install", "--config", str(settings), "--unit-dir", str(folder)]
+    return run([*arguments, *more])
+
+
+def test_a_unit_is_installed_and_updated_and_a_foreign_one_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_HOMES", ())
+    assert install(tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    unit = tmp_path / "collective-disk2.service"
+    assert told["path"] == str(unit)
+    assert told["text"] == unit.read_text()
+    assert told["next"][1] == "systemctl enable --now collective-disk2.service"
+    assert install(tmp_path) == 0, "again to update it"
+    unit.write_text("[Service]\nExecStart=/bin/true\n")
+    assert install(tmp_path) == ExitCode.FAILURE
+    assert "was not made by this command" in capsys.readouterr().err
+    assert unit.read_text().startswith("[Service]")
+
+
+def test_a_program_in_a_home_directory_is_not_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_HOMES", ("/",))
+    assert install(tmp_path) == ExitCode.FAILURE
+    assert "lies in a home directory" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.service"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--role", "king"], 2, "There is no role 'king'"),
+        ([], 2, "Say which process"),
+        (["--role", "node", "--name", "A/b"], 2, "must be 1 to 20"),
+        (["--role", "node", "--config", "/nowhere/x.toml"], 3, "does not exist; make it first"),
+        (["--config", "/nowhere/x.toml", "--print"], 2, "give --role"),
+    ],
+)
+def test_bad_input_gets_a_sentence(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["systemd", "install", *arguments]) == code
+    assert said in capsys.readouterr().err
