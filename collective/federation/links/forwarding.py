@@ -36,7 +36,10 @@ class Forwarding:
 
     @asynccontextmanager
     async def to_owner(self, call: Call) -> AsyncIterator[tuple[Channel, Control]]:
-        """Lend the connection, and who calls over it."""
+        """Lend the connection, and who calls over it, for one call.
+
+        The owner gets what is left of the caller's time once the call's turn has come.
+        """
         if call.via is not None:
             raise ConflictError("A call is passed on to one other member, and no further.")
         if call.principal.role != "user":
@@ -44,13 +47,13 @@ class Forwarding:
                 f"An operator's certificate opens nothing at {self.domain}; join your own member by an"
                 " invite, and go there as a person."
             )
-        control = Control(
-            self._clock,
-            call_timeout_s=context.remaining_s(CALL_TIMEOUT_S),
-            retry_s=0.0,
-            metadata={PRINCIPAL_KEY: str(call.principal)},
-        )
-        async with self._link.call() as channel:
+        async with self._link.call(context.remaining_s(CALL_TIMEOUT_S)) as (channel, left_s):
+            control = Control(
+                self._clock,
+                call_timeout_s=left_s,
+                retry_s=0.0,
+                metadata={PRINCIPAL_KEY: str(call.principal)},
+            )
             try:
                 yield channel, control
             except (

@@ -109,29 +109,26 @@ class PeerLink:
                 kept.channel.close()
 
     @asynccontextmanager
-    async def call(self) -> AsyncIterator[Channel]:
-        """Lend the channel for one call.
+    async def call(self, within_s: float) -> AsyncIterator[tuple[Channel, float]]:
+        """Lend the channel for one call, with the seconds that are left of ``within_s`` for it.
+
+        Waiting for its turn is part of the call's time: one that has waited all of it is not sent.
 
         Raises:
             UnreachableError: the peer is away, or the peering ended.
-            BusyError: too many calls wait for it.
+            BusyError: too many calls wait for it, or this one's turn did not come in time.
         """
         self.health.require()
-        if self._slots.locked():
-            if self._waiting >= WAITING_MAX:
-                raise BusyError(f"Too many calls wait for {self.domain}; try again in a moment.")
-            self._waiting += 1
-            try:
-                await self._slots.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._slots.acquire()
+        until_s = self._clock.monotonic_s() + within_s
+        await self._take_turn(within_s)
         began_s, result = self._clock.monotonic_s(), "cancelled"
         try:
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                raise self._too_late(within_s)
             self.health.require()
             with self.exchange() as channel:
-                yield channel
+                yield channel, left_s
             result = "ok"
         except CollectiveError as error:
             result = error.code
@@ -139,6 +136,28 @@ class PeerLink:
         finally:
             self._tallies.calls(self.domain, result, self._clock.monotonic_s() - began_s)
             self._slots.release()
+
+    async def _take_turn(self, within_s: float) -> None:
+        """Take a slot, waiting ``within_s`` seconds at most; cancellation takes none."""
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
+        if self._waiting >= WAITING_MAX:
+            raise BusyError(f"Too many calls wait for {self.domain}; try again in a moment.")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(within_s):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise self._too_late(within_s) from error
+        finally:
+            self._waiting -= 1
+
+    def _too_late(self, within_s: float) -> BusyError:
+        return BusyError(
+            f"Other calls to {self.domain} took all the {within_s:.1f} s that this one had; try again in"
+            " a moment."
+        )
 
     @contextmanager
     def exchange(self) -> Iterator[Channel]:

@@ -21,10 +21,8 @@ from collective.core.clock import Clock
 from collective.core.errors import (
     BusyError,
     CollectiveError,
-    InternalError,
     RejectedError,
     ShutOutError,
-    UnreachableError,
 )
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
@@ -192,8 +190,8 @@ class PeerLinks:
 
     async def grants_there(self, domain: Domain) -> Sequence[Grant]:
         """Ask a peer which grants there are to this member and its people; raises as :meth:`PeerLink.call`."""
-        async with self.to(domain).call() as channel:
-            return await grants_over(channel, domain, GRANTS_TIMEOUT_S)
+        async with self.to(domain).call(GRANTS_TIMEOUT_S) as (channel, left_s):
+            return await grants_over(channel, domain, left_s)
 
     async def grants_of(self, domain: Domain) -> Sequence[Grant]:
         """Return for a peer which grants there are here to it and its people."""
@@ -239,31 +237,55 @@ class PeerLinks:
         self._under_way.pop(domain, None)
 
     async def _exchange(self, link: PeerLink) -> None:
-        domain = link.domain
+        """Tell a peer what is new, and take up what it answers.
+
+        A peer answers for what passes over the network and for what it says.  What fails before or after,
+        at this member's own disk or catalogue, is no trouble of the peer's: it is logged, and tried again.
+        """
+        try:
+            word = replace(await self._words.to(link.domain), reach=link.reach)
+            answer = await self._asked(link, word)
+            if answer is not None:
+                await self._take(link, answer)
+        except Exception as error:  # noqa: BLE001 - the edge of a task
+            is_known = isinstance(error, CollectiveError | TimeoutError)
+            self._log.error(
+                "own part of an exchange failed",
+                domain=link.domain,
+                reason=str(error),
+                exc_info=not is_known,
+            )
+            self._due_again(link)
+
+    async def _asked(self, link: PeerLink, word: PeerWord) -> PeerWord | None:
+        """Return what a peer answers to ``word``; None where it does not, which its link then knows."""
         began_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
-                word = replace(await self._words.to(domain), reach=link.reach)
-                with link.exchange() as channel:
-                    answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
-                await self._words.take(domain, answer)
-                link.reach_told = answer.reach
-        except TimeoutError:
-            await self._failed(
-                link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
-            )
+            with link.exchange() as channel:
+                answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
         except BusyError:  # it is there
-            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
+            self._due_again(link)
+            return None
         except CollectiveError as error:
             await self._failed(link, error)
-        except Exception:  # noqa: BLE001 - the edge of a task
-            self._log.exception("exchange failed", domain=domain)
-            await self._failed(link, InternalError("The exchange failed; see the log."))
-        else:
-            if link.health.away_since_s is not None:
-                self._log.info("peer is back", domain=domain)
-            link.answered(began_s)
-            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
+            return None
+        if link.health.away_since_s is not None:
+            self._log.info("peer is back", domain=link.domain)
+        link.answered(began_s)
+        self._due_again(link)
+        return answer
+
+    async def _take(self, link: PeerLink, answer: PeerWord) -> None:
+        try:
+            await self._words.take(link.domain, answer)
+            link.reach_told = answer.reach
+        except RejectedError as error:  # it is not to be believed
+            await self._failed(link, error)
+
+    def _due_again(self, link: PeerLink) -> None:
+        """Have the next exchange follow in its time, unless the peering ended meanwhile."""
+        if self._open.get(link.domain) is link:
+            self._due_s[link.domain] = self._clock.monotonic_s() + EXCHANGE_S
 
     async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if self._open.get(link.domain) is not link:

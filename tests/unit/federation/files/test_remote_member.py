@@ -67,11 +67,11 @@ class Line:
         self.owner, self.calls, self.under_way = owner, 0, 0
 
     @asynccontextmanager
-    async def call(self) -> Any:
+    async def call(self, within_s: float) -> Any:
         self.calls += 1
         self.under_way += 1
         try:
-            yield self
+            yield self, within_s
         finally:
             self.under_way -= 1
 

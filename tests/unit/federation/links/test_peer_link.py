@@ -77,7 +77,7 @@ class World:
 
     async def hold(self, until: asyncio.Event) -> Channel:
         """Make a call that ends when it is told to; return its channel."""
-        async with self.link.call() as channel:
+        async with self.link.call(10.0) as (channel, _):
             await until.wait()
         return cast("Channel", channel)
 
@@ -116,6 +116,39 @@ async def test_calls_beyond_the_bound_wait_for_their_turn_and_beyond_that_are_re
     end.set()
     assert not [one for one in await ended(*tasks) if isinstance(one, BaseException)]
     await world.hold(end)
+
+
+@pytest.mark.virtual_time
+async def test_a_call_that_waited_its_time_out_is_not_sent_and_leaves_its_place() -> None:
+    world, end = World(), asyncio.Event()
+    tasks = await world.calls(CALLS_MAX, end)
+    with pytest.raises(BusyError, match=r"took all the 0\.5 s"):
+        async with world.link.call(0.5):
+            pytest.fail("it was sent")
+    assert world.link._waiting == 0
+    end.set()
+    assert not [one for one in await ended(*tasks) if isinstance(one, BaseException)]
+
+
+async def test_a_call_has_for_itself_what_waiting_left_of_its_time() -> None:
+    world, end = World(), asyncio.Event()
+    tasks = await world.calls(CALLS_MAX, end)
+    given: list[float] = []
+
+    async def wait(within_s: float) -> None:
+        async with world.link.call(within_s) as (_, left_s):
+            given.append(left_s)
+
+    waiting = [asyncio.create_task(wait(within_s)) for within_s in (10.0, 5.0)]
+    await settle()
+    world.clock.advance(6.0)
+    end.set()
+    answers = await ended(*waiting)
+    assert given == [pytest.approx(4.0)]
+    assert [type(one) for one in answers] == [type(None), BusyError]
+    await ended(*tasks)
+    async with world.link.call(3.0) as (_, left_s):
+        assert left_s == pytest.approx(3.0)
 
 
 async def test_one_that_is_cancelled_while_it_waits_leaves_its_place() -> None:
@@ -255,7 +288,7 @@ class Play:
 
     async def _call(self, end: asyncio.Event) -> None:
         with suppress(CollectiveError):
-            async with self.link.call():
+            async with self.link.call(10.0):
                 await end.wait()
 
     async def _exchange(self, end: asyncio.Event) -> None:

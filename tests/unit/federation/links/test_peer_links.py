@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from collective.core.errors import (
+    BusyError,
     CollectiveError,
     NotFoundError,
     RejectedError,
@@ -184,6 +185,41 @@ async def test_a_dead_peer_is_away_at_once_and_asked_less_and_less_often(
     one.line.error = None
     await one.round()
     assert one.links.warnings() == []
+
+
+@pytest.mark.parametrize("part", ["to", "take"])
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(5, "I/O error"), BusyError("Busy.")])
+async def test_trouble_at_the_own_disk_is_not_the_peers_and_tried_again(
+    ends: tuple[End, End], part: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = ends
+    await one.round()
+
+    async def fail(*_: Any) -> None:
+        raise error
+
+    one.house.clock.advance(EXCHANGE_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(one.links._words, part, fail)
+        await one.round()
+        assert one.links.to(BOB).health.is_healthy
+        assert one.links.warnings() == []
+        one.links.to(BOB).health.require()
+    one.house.clock.advance(EXCHANGE_S)
+    one.line.error = UnreachableError("No answer.")
+    await one.round()
+    assert not one.links.to(BOB).health.is_healthy, "what goes over the network counts"
+
+
+async def test_a_peer_that_tells_what_is_not_to_be_believed_is_away(ends: tuple[End, End]) -> None:
+    one, _ = ends
+
+    async def lie(*_: Any, **__: Any) -> pb.PeerWord:
+        return word_message(word(signed_of(CAROLS, 9), 0))
+
+    one.line.exchange = lie  # type: ignore[method-assign, assignment]
+    await one.round()
+    assert not one.links.to(BOB).health.is_healthy
 
 
 async def test_a_peer_that_calls_again_is_asked_at_once(ends: tuple[End, End]) -> None:
