@@ -217,10 +217,18 @@ class Collective:
         return await self._names.mkdir(FilePath.parse(path), parents=parents, attributes=attributes)
 
     async def make_link(
-        self, path: str, target: bytes, *, attributes: Attributes | None = None
+        self,
+        path: str,
+        target: bytes,
+        *,
+        attributes: Attributes | None = None,
+        condition: Precondition | None = None,
     ) -> Entry:
-        """Make a symbolic link, in the place of a file or link that may be there; nobody follows it."""
-        return await self._names.make_link(FilePath.parse(path), target, attributes)
+        """Make a symbolic link, in the place of a file or link that may be there; nobody follows it.
+
+        ConflictError where ``condition`` does not hold of what is there.
+        """
+        return await self._names.make_link(FilePath.parse(path), target, attributes, condition)
 
     async def set_attributes(
         self, path: str, attributes: Attributes, *, if_version: int = 0

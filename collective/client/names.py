@@ -58,11 +58,15 @@ class Names:
         )
 
     async def make_link(
-        self, path: FilePath, target: bytes, attributes: Attributes | None = None
+        self,
+        path: FilePath,
+        target: bytes,
+        attributes: Attributes | None = None,
+        condition: Precondition | None = None,
     ) -> Entry:
-        """Make a symbolic link, in the place of a file or link that may be there."""
+        """Make a symbolic link, in the place of a file or link that may be there if ``condition`` holds."""
         return await self._remote.make_link(
-            self._call, path, target, attributes or Attributes(), Precondition()
+            self._call, path, target, attributes or Attributes(), condition or Precondition()
         )
 
     async def set_attributes(

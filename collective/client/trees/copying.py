@@ -89,7 +89,7 @@ class TreeCopy:
                 if there is not None and _is_same_link(entry, there):
                     self.record.result.unchanged += 1
                     return
-                await self.names.make_link(to, entry.target, _attributes_of(entry))
+                await self.names.make_link(to, entry.target, _attributes_of(entry), condition)
                 self.record.result.links += 1
             else:
                 await self._file(entry, to, there, condition)

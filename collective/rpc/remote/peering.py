@@ -81,9 +81,12 @@ class RemotePeers(Remote[pb.PeersStub]):
         return taken(shown_from, await self._control.call(self._stub.show_peer, request))
 
     async def authorities(self, domain: Domain) -> Sequence[bytes]:
-        """Return the CAs (DER) of a peer; NotFoundError where it is none."""
+        """Return the CAs (DER) of a peer; NotFoundError where it is none.
+
+        A transfer asks in its middle, so it is tried again while the coordinator restarts.
+        """
         request = pb.GetAuthoritiesRequest(domain=domain)
-        answer = await self._control.call(self._stub.get_authorities, request)
+        answer = await self._control.begin(self._stub.get_authorities, request)
         return [bytes(one) for one in answer.ca_ders]
 
     async def remove(self, domain: Domain) -> PeerFacts:

@@ -9,16 +9,26 @@ from typing import Any, cast
 import pytest
 
 from collective.client.peer_trust import PeerTrust
-from collective.core.errors import ConflictError, NotFoundError, RejectedError
+from collective.core.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+)
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.pki.certificates import certificate_der
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
+from collective.rpc.gen.collective.v1.peering import GetAuthoritiesResponse
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Persona
+from collective.rpc.remote.connection import Control
+from collective.rpc.remote.peering import RemotePeers
 from tests.unit.pki.bundles import ALICES, BOBS, CAROLS, CLOCK, ca_of
 from tests.unit.pki.forge import ALICE, BOB
+from tests.virtual_time import LoopClock
 
 PATH = FilePath.parse("/@garage.bob/a")
 
@@ -51,6 +61,32 @@ async def test_the_first_path_of_a_peer_asks_for_its_ca_and_no_later_one() -> No
     assert world.asked == [BOB]
     assert world.pool is world.gate.trust
     assert world.gate.trust.domains() == {ALICE, BOB}
+
+
+class Restarting:
+    """A coordinator that is restarting, and names the CAs of a peer when it is back."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = 0
+
+    async def get_authorities(self, _: Any, **__: Any) -> GetAuthoritiesResponse:
+        self.asked += 1
+        if self.asked < 3:
+            raise self.error
+        return GetAuthoritiesResponse(ca_ders=[b"ca"])
+
+
+@pytest.mark.virtual_time
+async def test_cas_are_asked_for_again_while_the_own_coordinator_restarts() -> None:
+    for error in (UnreachableError("gone"), BusyError("later")):
+        stub = Restarting(error)
+        peers = RemotePeers(Control(LoopClock()), cast("Any", stub))
+        assert await peers.authorities(BOB) == [b"ca"]
+    stub = Restarting(NotFoundError("No peer."))
+    with pytest.raises(NotFoundError):
+        await RemotePeers(Control(LoopClock()), cast("Any", stub)).authorities(BOB)
+    assert stub.asked == 1
 
 
 async def test_transfers_that_begin_at_once_all_begin() -> None:

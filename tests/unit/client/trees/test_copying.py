@@ -38,6 +38,9 @@ class Tree:
         self.content: dict[FilePath, str] = {}
         self.denied: dict[str, CollectiveError] = {}
         self.version = 0
+        self.links_made = 0
+        self.meanwhile: Entry | None = None
+        """What others put in a link's place after it was looked at."""
         for path in paths:
             self.put(path)
 
@@ -77,8 +80,18 @@ class Tree:
             raise NotFoundError(f"{path.parent} does not exist.")
         self.put(f"{path}/", modified_ns=None, mode=None)
 
-    async def make_link(self, path: FilePath, target: bytes, attributes: Attributes) -> None:
+    async def make_link(
+        self, path: FilePath, target: bytes, attributes: Attributes, condition: Precondition
+    ) -> None:
         self._check(path)
+        there = self.entries.get(path)
+        if self.meanwhile is not None:
+            there = self.meanwhile
+        if condition.if_absent and there is not None:
+            raise ConflictError("It is there.")
+        if condition.if_version != (0 if there is None else there.version):
+            raise ConflictError("It is another version.")
+        self.links_made += 1
         self.put(f"{path}->", target=target, modified_ns=attributes.modified_ns)
 
     async def set_attributes(
@@ -142,6 +155,25 @@ async def test_a_second_run_carries_what_differs() -> None:
     assert tree.entries[p("/t/touched")].modified_ns == 77
     assert tree.content[p("/t/other")] == "two"
     assert p("/t/only") in tree.entries, "nothing is removed"
+
+
+async def test_a_link_is_made_once_and_takes_no_place_that_others_took_meanwhile() -> None:
+    tree = Tree("/s/", "/t/")
+    tree.put("/s/l->", target=b"there")
+    assert (await tree.run("/s", "/t")).result.links == 1
+    assert (await tree.run("/s", "/t")).result.unchanged == 1
+    assert tree.links_made == 1
+    tree.put("/s/l->", target=b"elsewhere")
+    assert (await tree.run("/s", "/t")).result.links == 1, "its own is replaced"
+    for there in (None, tree.entries[p("/t/l")]):
+        if there is None:
+            del tree.entries[p("/t/l")]
+        tree.meanwhile = Entry(p("/t/l"), FILE, 5, version=99)
+        tree.put("/s/l->", target=b"again")
+        [left] = (await tree.run("/s", "/t")).result.left_out
+        assert isinstance(left.error, ConflictError)
+        tree.put("/t/l->", target=b"old")
+    assert tree.links_made == 2
 
 
 async def test_what_cannot_be_copied_is_left_out_with_what_is_below_it_and_the_rest_goes_on() -> (
