@@ -21,6 +21,7 @@ from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
+from collective.core.work import Periodic, Worker
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
@@ -29,6 +30,8 @@ from collective.pki.certificates import certificate_der
 from collective.pki.trust import TrustStore
 
 _T = TypeVar("_T")
+CATCH_UP_S: Final = 60.0
+"""How often the worker looks without being woken; a failed attempt is repeated by its own back-off."""
 _CLOSE_GRACE_S: Final = 5.0
 GRANTS_SHOWN_MAX: Final = 500
 """Grants to one peer that are listed with it."""
@@ -76,6 +79,9 @@ class PeerBook:
         self._changing = asyncio.Lock()
         self._acts = TaskScope()
         self._watchers: list[Callable[[], None]] = []
+        self._is_behind = False
+        """The catalogue has a change that trust and the watchers do not have yet."""
+        self._fell_behind = asyncio.Event()
         self._log = structlog.get_logger("coordinator.peers")
 
     async def load(self) -> None:
@@ -86,6 +92,14 @@ class PeerBook:
     async def close(self) -> None:
         """Wait for what was begun; call it before the catalogue is closed."""
         await self._acts.close(_CLOSE_GRACE_S)
+
+    def worker(self) -> Worker:
+        """Return the worker that takes up changes which could not be taken up when they were made."""
+        return Periodic("peer book", CATCH_UP_S, self._catch_up, wake=self._fell_behind)
+
+    async def _catch_up(self) -> None:
+        if self._is_behind:
+            await self.load()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called after every change; each watcher enters itself when it is made."""
@@ -221,8 +235,17 @@ class PeerBook:
             if bundle is not None:
                 self._require_apart(bundle)
             stored = await change()
-            await self._reload()
+            await self._follow()
             return stored
+
+    async def _follow(self) -> None:
+        """Have trust and the watchers follow a change that was made; the worker does, where that fails."""
+        try:
+            await self._reload()
+        except (CollectiveError, OSError) as error:  # the change itself stands
+            self._is_behind = True
+            self._fell_behind.set()
+            self._log.error("change of a peer not taken up yet", reason=str(error))
 
     def _read(self, signed: SignedBundle) -> Bundle:
         bundle = open_bundle(signed)
@@ -278,6 +301,7 @@ class PeerBook:
         self._settle_digest()
         for changed in self._watchers:
             changed()
+        self._is_behind = False
 
 
 def peer_of(signed: SignedBundle, bundle: Bundle, state: PeerState) -> Peer:

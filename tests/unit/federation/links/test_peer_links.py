@@ -217,7 +217,7 @@ async def test_a_peer_that_tells_what_is_not_to_be_believed_is_away(ends: tuple[
     async def lie(*_: Any, **__: Any) -> pb.PeerWord:
         return word_message(word(signed_of(CAROLS, 9), 0))
 
-    one.line.exchange = lie  # type: ignore[method-assign, assignment]
+    one.line.exchange = lie  # type: ignore[method-assign]
     await one.round()
     assert not one.links.to(BOB).health.is_healthy
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from collective.core.errors import (
+    BusyError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
@@ -127,6 +128,30 @@ async def test_trust_follows_a_change_whose_caller_is_gone(
     await alice.book.close()
     assert alice.book.is_peer(BOB)
     assert alice.shown.counting == {BOB}
+
+
+async def test_a_change_that_trust_could_not_follow_is_followed_later(
+    alice: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change stands, so its caller is not told that it failed, and nodes and trust hear of it soon."""
+    await accept(alice, signed_of(BOBS))
+    worker = alice.book.worker()
+    before = alice.book.digest
+
+    async def fail(*_: Any) -> Any:
+        raise BusyError("The catalogue is busy.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alice.catalog.peers, "all", fail)
+        await alice.book.remove(alice.operator, BOB)
+        assert alice.book.digest == before
+        await worker.wait()  # it is woken at once
+        for _ in range(2):
+            with pytest.raises(BusyError):  # the runner tries again, by its back-off
+                await worker.work()
+    await worker.work()
+    assert alice.shown.counting == set()
+    assert alice.book.digest == b""
 
 
 async def test_what_a_peer_has_revoked_counts_as_a_change_only_where_it_is_one(
