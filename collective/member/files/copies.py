@@ -1,28 +1,34 @@
 """Copies of files: within this member, and between members, each through this coordinator.
 
-It needs what reading the source and writing the target need, is judged at both, and moves no byte that the
-target's member has already.
+It needs what reading the source and writing the target need, is judged at both, also while it goes on, and
+moves no byte that the target's member has already.  What becomes of the upload of one that does not end well
+stands in :mod:`~collective.member.files.interrupted_copies`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Final
 
 from collective.core.errors import (
+    BusyError,
     CollectiveError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
     RejectedError,
+    UnreachableError,
     UsageError,
 )
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.member.files.interface import Reads
+from collective.member.files.interrupted_copies import InterruptedCopies, RunningCopy
 from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.watching import watched
 from collective.member.files.whole_files import Engines
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -40,9 +46,16 @@ WINDOW_CHUNKS: Final = 4
 class Copies:
     """Copies files on behalf of others."""
 
-    def __init__(self, own: SpiffeId, engines: Engines, owners: MemberDirectory) -> None:
+    def __init__(
+        self,
+        own: SpiffeId,
+        engines: Engines,
+        owners: MemberDirectory,
+        interrupted: InterruptedCopies,
+    ) -> None:
         """Carry bytes as ``own``, between the files that ``owners`` know."""
         self._own = own
+        self._interrupted = interrupted
         self._engines = engines
         self._owners = owners
 
@@ -64,33 +77,81 @@ class Copies:
             source: a file.
             target: made, or replaced.
             condition: of what is at the target.
-            resume: an upload of an interrupted copy of the same version to go on with.
+            resume: an upload of an interrupted copy of the same version to go on with, within RESUME_S.
             on_opened: awaited with the id by which an interrupted copy can be resumed.
             progress: told of plain bytes that are safe.
 
         Raises:
             ConflictError: ``condition`` does not hold, or source and target are one.
             NotFoundError, PermissionDeniedError, NotEnoughCopiesError, NoSpaceError: as a read or write.
-            UnreachableError: a peer is away.
+            UnreachableError, BusyError: interrupted, and to be gone on with.
+
+        After these two, and after cancellation, the upload stays for RESUME_S; after any other error it is
+        ended.
 
         """
         if source == target:
             raise ConflictError(f"{source} cannot be copied to itself.")
         carried = replace(call, carrier=self._own)
-        reads = self._owners.of_path(call, source).reads
-        uploads = self._owners.of_path(call, target).uploads
-        found: list[Entry] = []
+        running = self._interrupted.running(carried, self._owners.of_path(call, target).uploads)
+        if resume is not None:
+            running.enter(resume)
+        try:
+            entry = await self._run(
+                carried, source, target, condition, running, on_opened, progress
+            )
+        except (UnreachableError, BusyError, asyncio.CancelledError):
+            running.interrupted()
+            raise
+        except BaseException:
+            await running.given_up()
+            raise
+        running.succeeded()
+        return entry
+
+    async def _run(
+        self,
+        carried: Call,
+        source: FilePath,
+        target: FilePath,
+        condition: Precondition,
+        running: RunningCopy,
+        on_opened: Callable[[UploadId], Awaitable[None]] | None,
+        progress: Progress | None,
+    ) -> Entry:
+        """Copy, and look again and again whether ``carried`` may."""
+        reads = self._owners.of_path(carried, source).reads
+        uploads = self._owners.of_path(carried, target).uploads
+        found: list[OpenedRead] = []
+        resume = running.upload
 
         async def open_source(mode: RouteMode) -> OpenedRead:
             opened = await reads.open_read(carried, source, offset=0, length=0, mode=mode)
-            found.append(opened.entry)
+            found.append(opened)
             return opened
+
+        async def opened(upload: UploadId) -> None:
+            running.enter(upload)
+            if on_opened is not None:
+                await on_opened(upload)
+
+        async def look() -> None:
+            for one in found:
+                await reads.plan_read(carried, one.lease, offset=0, length=1, mode=RouteMode.DIRECT)
+            if running.upload is not None:
+                await uploads.check_upload(carried, running.upload)
 
         async def begin(
             extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
         ) -> OpenedUpload:
             return await uploads.open_upload(
-                carried, target, _attributes_of(found[0]), condition, extents, holes, mode=mode
+                carried,
+                target,
+                _attributes_of(found[0].entry),
+                condition,
+                extents,
+                holes,
+                mode=mode,
             )
 
         async def give_back(lease: LeaseId) -> None:
@@ -98,16 +159,15 @@ class Copies:
                 await reads.close_reads(carried, [lease])
 
         copying = FileCopy(
-            self._engines.engine_for(source, target),
+            self._engines.engine_for(target),
             carried,
-            CopySource(reads, open_source, give_back),
+            CopySource(self._engines.engine_for(source), reads, open_source, give_back),
             uploads,
-            Opening(
-                begin, resume=resume, is_resumable=True, on_opened=on_opened, progress=progress
-            ),
+            Opening(begin, resume=resume, is_resumable=True, on_opened=opened, progress=progress),
             window=WINDOW_CHUNKS,
         )
-        return await copying.run()
+        async with watched(look):
+            return await copying.run()
 
     async def same(self, call: Call, source: FilePath, target: FilePath) -> Entry | None:
         """Return the entry of ``target`` if it is a file of the same pieces as ``source``, else None.

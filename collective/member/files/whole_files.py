@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from collective.core import limits
-from collective.core.errors import CollectiveError, first_error
+from collective.core.errors import CollectiveError
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.member.files.interface import Reads, Uploads
+from collective.member.files.interface import Reads
 from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.watching import CHECK_S, watched
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
@@ -38,15 +39,13 @@ READ_CHUNKS: Final = 2
 first byte is here, so that it is in nobody's way before."""
 PIECE_BYTES: Final = 256 * limits.KIB
 """Bytes that are given out at a time, at most."""
-CHECK_S: Final = 0.5
-"""How often a transfer asks whether its caller still has the right to it."""
 
 
 class Engines(Protocol):
     """What moves bytes, apart for each member."""
 
-    def engine_for(self, *paths: FilePath) -> Engine:
-        """Return what moves the bytes of these paths."""
+    def engine_for(self, path: FilePath) -> Engine:
+        """Return what moves the bytes of ``path``."""
         ...
 
 
@@ -70,7 +69,7 @@ class WholeFiles:
         """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
         carried = replace(call, carrier=self._own)
         uploads = self._owners.of_path(call, path).uploads
-        begun: asyncio.Future[UploadId] = asyncio.get_running_loop().create_future()
+        begun: list[UploadId] = []
 
         async def begin(
             extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
@@ -80,7 +79,11 @@ class WholeFiles:
             )
 
         async def on_opened(upload: UploadId) -> None:
-            begun.set_result(upload)
+            begun.append(upload)
+
+        async def look() -> None:
+            for upload in begun:
+                await uploads.check_upload(carried, upload)
 
         upload = Upload(
             self._engines.engine_for(path),
@@ -91,15 +94,8 @@ class WholeFiles:
             slots=asyncio.Semaphore(WINDOW_CHUNKS),
             window=WINDOW_CHUNKS,
         )
-        try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(_watch(uploads, carried, begun))
-                try:
-                    return await upload.run()
-                finally:
-                    watching.cancel()
-        except BaseExceptionGroup as failed:
-            raise first_error(failed) from failed
+        async with watched(look):
+            return await upload.run()
 
     @asynccontextmanager
     async def read(
@@ -132,14 +128,6 @@ class WholeFiles:
         )
         async with download, aclosing(_pieces(reads, carried, download, offset, slots)) as pieces:
             yield download.entry, pieces
-
-
-async def _watch(uploads: Uploads, call: Call, begun: asyncio.Future[UploadId]) -> None:
-    """Raise soon after the caller lost the right to write, or the upload ended."""
-    upload = await begun
-    while True:
-        await asyncio.sleep(CHECK_S)
-        await uploads.check_upload(call, upload)
 
 
 async def _pieces(

@@ -9,6 +9,8 @@ from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain, SpiffeRole
 from collective.core.paths import FilePath
+from collective.core.tasks import TaskScope
+from collective.federation.peers.peer_book import PeerBook
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes
@@ -32,6 +34,7 @@ PEER_POOL_BYTES: Final = 20 * limits.MIB
 STREAM_POOL_BYTES: Final = 40 * limits.MIB
 CARRYING: Final = TransferOptions(patience_s=0.0, may_relay=False)
 """Of whole files that pass through the coordinator, which reaches nodes itself."""
+_CLOSE_GRACE_S: Final = 2.0
 _RELAYED: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 
 
@@ -45,9 +48,13 @@ class NodeNetwork:
         nodes: LiveNodes,
         keys: KeyRing,
         refusals: RefusalLog,
+        peers: PeerBook,
         runtime: Runtime,
     ) -> None:
-        """Reach ``nodes`` as ``personas``; nothing is opened before it is needed."""
+        """Reach ``nodes`` as ``personas``; nothing is opened before it is needed.
+
+        What serves a peer goes when that is no peer of ``peers`` any more.
+        """
         links, world = runtime.links, runtime.world
         self._moved = refusals.tallies.moved
         self._world = world
@@ -59,6 +66,9 @@ class NodeNetwork:
         """The coordinator's own reads and writes."""
         self.engine = Engine.of(self.chunks, buffers, world.threads, world, CARRYING)
         """Moves whole files of the own member that pass through the coordinator."""
+        self._peers = peers
+        self._pools = ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX)
+        self._closing = TaskScope()
         self._of_peers: dict[Domain, tuple[ChunkClient, Engine]] = {}
         self.routes = RouteMaker(own.identity, own.addresses, nodes, keys, world.randomness)
         self.receipts = ReceiptChecker(keys)
@@ -70,24 +80,32 @@ class NodeNetwork:
             pool=BufferPool(RELAY_POOL_BYTES),
             threads=world.threads,
             refusals=refusals,
-            foreign_pools=ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX),
+            foreign_pools=self._pools,
             moved=self._moved,
         )
+        peers.watch(self._follow)
 
-    def engine_for(self, *paths: FilePath) -> Engine:
-        """Return what moves the bytes of ``paths``: the own member's engine, or that of the last peer's.
+    def engine_for(self, path: FilePath) -> Engine:
+        """Return what moves the bytes of ``path``: the own member's engine, or that of its peer.
 
-        Each peer has one, with connections and memory of its own, so that a slow one is in nobody's way.
+        Each peer has one, with connections of its own and the memory of that peer, so that a slow one is in
+        nobody's way.
         """
-        domain = next((one.peer_domain for one in reversed(paths) if one.peer_domain), None)
+        domain = path.peer_domain
         if domain is None:
             return self.engine
         if domain not in self._of_peers:
-            world, buffers = self._world, BufferPool(PEER_POOL_BYTES)
+            world, buffers = self._world, self._pools.of(domain)
             chunks = ChunkClient(self._dialer, buffers, world.threads, moved=self._moved)
             engine = Engine.of(chunks, buffers, world.threads, world, CARRYING)
             self._of_peers[domain] = (chunks, engine)
         return self._of_peers[domain][1]
+
+    def _follow(self) -> None:
+        """Let go of what served members that are no peers any more; what is under way there fails."""
+        for domain in [one for one in self._of_peers if not self._peers.is_peer(one)]:
+            chunks, _ = self._of_peers.pop(domain)
+            self._closing.spawn(chunks.close())
 
     def relay(self, peer: Certified) -> asyncio.BaseProtocol:
         """Return the protocol of a client's chunk stream through the coordinator."""
@@ -104,4 +122,5 @@ class NodeNetwork:
         await self.chunks.close()
         for chunks, _ in self._of_peers.values():
             await chunks.close()
+        await self._closing.close(_CLOSE_GRACE_S)
         await self.commands.close()

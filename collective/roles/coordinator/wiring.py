@@ -30,6 +30,7 @@ from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
 from collective.member.files.copies import Copies
+from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
@@ -107,7 +108,8 @@ class Federation:
 
     def workers(self) -> Sequence[Worker]:
         """Return what goes on by itself, beside the exchange with peers."""
-        return [] if self.introductions is None else [self.introductions.worker()]
+        folder = [] if self.introductions is None else [self.introductions.worker()]
+        return [self.book.worker(), *folder]
 
     async def close(self) -> None:
         """Leave the folder alone, and let changes of peers end that were begun."""
@@ -224,13 +226,14 @@ def wire(
     accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
     managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
     others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
+    interrupted = InterruptedCopies(own.clock)
     name = ground.settings.name or ""
     records = Records(catalog.nodes, nodes)
     return Coordinator(
         ground=ground,
         links=links,
         faces=[
-            *_files(ground, care, others, admission),
+            *_files(ground, care, others, interrupted, admission),
             DatastoresService(
                 own.domain, MemberDatastores(own.domain, catalog.datastores), admission
             ),
@@ -257,6 +260,7 @@ def wire(
         others=others,
         workers=[
             records.worker(),
+            interrupted.worker(),
             Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
@@ -286,6 +290,7 @@ def _ground(
     refusals = RefusalLog(catalog.audit, metrics, federation.tallies, own.domain, world)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
+    network = NodeNetwork(own, personas, nodes, keys, refusals, federation.book, runtime)
     return refusals, Ground(
         own=own,
         catalog=catalog,
@@ -297,7 +302,7 @@ def _ground(
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
-        network=NodeNetwork(own, personas, nodes, keys, refusals, runtime),
+        network=network,
         policy=Policy(settings.copies),
         settings=settings,
         federation=federation,
@@ -392,7 +397,11 @@ def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
 
 
 def _files(
-    ground: Ground, care: MemberCare, others: RemoteMembers, admission: Admission
+    ground: Ground,
+    care: MemberCare,
+    others: RemoteMembers,
+    interrupted: InterruptedCopies,
+    admission: Admission,
 ) -> list[IServable]:
     network = ground.network
     files = MemberFiles(
@@ -412,7 +421,7 @@ def _files(
         ReadsService(owners, admission),
         StreamsService(
             WholeFiles(own.identity, network, owners),
-            Copies(own.identity, network, owners),
+            Copies(own.identity, network, owners, interrupted),
             admission,
         ),
     ]

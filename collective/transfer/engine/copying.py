@@ -53,8 +53,10 @@ _Piece = ExtentPlan | Hole
 class CopySource:
     """The file that is copied."""
 
+    engine: Engine
+    """Fetches its bytes: that of the way to the member that has it."""
     control: ReadControl
-    """Of the member that has it."""
+    """Of that member."""
     lease: OpenSource
     give_back: Callable[[LeaseId], Awaitable[None]]
     """Takes the lease in the end."""
@@ -76,7 +78,7 @@ class FileCopy:
         """Copy what ``source`` leases.
 
         Args:
-            engine: moves the bytes.
+            engine: stores the bytes: that of the way to the target's member.
             call: who is judged at both ends, and who holds the tickets.
             source: the file.
             target: of the member that it goes to.
@@ -98,7 +100,7 @@ class FileCopy:
     async def run(self) -> Entry:
         """Copy everything, commit, and return the new entry; raises whatever typed error stopped it."""
         with operation(self._engine.randomness):
-            opened = await self._file.lease(self._engine.choice.mode)
+            opened = await self._file.lease(self._file.engine.choice.mode)
             try:
                 return await self._run(opened)
             finally:
@@ -179,7 +181,7 @@ class FileCopy:
                     opened.lease,
                     offset=position,
                     length=end - position,
-                    mode=self._engine.choice.mode,
+                    mode=self._file.engine.choice.mode,
                 )
                 plan = answer.pieces
             if not plan:
@@ -198,9 +200,8 @@ class FileCopy:
     async def _move(self, lease: LeaseId, piece: ExtentPlan, plan: ChunkPlan) -> None:
         """Fetch one chunk, send it on, and free its slot."""
         try:
-            fetch = ChunkFetch(
-                self._engine, self._source, self._call, lease, piece, self._engine.choice.mode
-            )
+            engine = self._file.engine
+            fetch = ChunkFetch(engine, self._source, self._call, lease, piece, engine.choice.mode)
             fetched = await fetch.run()
             try:
                 storing = ChunkStoring(

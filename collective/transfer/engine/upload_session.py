@@ -10,6 +10,7 @@ from typing import Final
 
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, UploadId
+from collective.core.tasks import TaskScope
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
@@ -39,7 +40,7 @@ class Opening:
     resume: UploadId | None = None
     """An upload of the caller to go on with."""
     is_resumable: bool = False
-    """An upload that fails stays, since the caller will go on with it."""
+    """An upload that fails stays: the caller goes on with it, or ends it by :func:`end_upload`."""
     on_opened: Callable[[UploadId], Awaitable[None]] | None = None
     """Awaited with the id of an upload that was begun."""
     before_commit: Callable[[], None] | None = None
@@ -112,17 +113,28 @@ class UploadSession:
         )
 
     async def abort(self) -> None:
-        """Have the upload forgotten unless it is resumable, if that can be said; it expires anyway."""
-        if self._id is None or self._opening.is_resumable:
-            return
-        with suppress(CollectiveError, TimeoutError):
-            async with asyncio.timeout(ABORT_TIMEOUT_S):
-                await self._control.abort_upload(self._call, self._id)
+        """Have the upload forgotten unless it is resumable, as :func:`end_upload`."""
+        if self._id is not None and not self._opening.is_resumable:
+            await end_upload(self._control, self._call, self._id)
 
     def tell(self, size_bytes: int) -> None:
         """Tell the caller of plain bytes that are safe."""
         if self._opening.progress is not None:
             self._opening.progress(size_bytes)
+
+
+async def end_upload(control: UploadControl, call: Call, upload: UploadId) -> None:
+    """Have an upload forgotten, and free what it has reserved, if that can be said; it expires anyway.
+
+    Takes ABORT_TIMEOUT_S at most, and goes on to its end also where the wait for it is cancelled.
+    """
+
+    async def end() -> None:
+        with suppress(CollectiveError, TimeoutError):
+            async with asyncio.timeout(ABORT_TIMEOUT_S):
+                await control.abort_upload(call, upload)
+
+    await TaskScope().see_through(end())
 
 
 class ChunksUnderWay:

@@ -120,7 +120,7 @@ class FakeReads(reads_pb.ReadsBase):
         return self.opened
 
     async def plan_read(self, message: reads_pb.PlanReadRequest) -> reads_pb.PlanReadResponse:
-        self.planned += 1
+        self.planned += message.length > 1  # one byte: whether it may be read still
         return self.plan(message.offset)
 
     async def close_read(self, message: reads_pb.CloseReadRequest) -> reads_pb.CloseReadResponse:

@@ -30,6 +30,7 @@ from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.complaints import Complaints
 from collective.member.files.copies import Copies
+from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.receipts import ReceiptChecker
@@ -225,7 +226,9 @@ class House:
             UploadsService(owners, admission),
             ReadsService(owners, admission),
             StreamsService(
-                WholeFiles(own, engines, owners), Copies(own, engines, owners), admission
+                WholeFiles(own, engines, owners),
+                Copies(own, engines, owners, InterruptedCopies(clock)),
+                admission,
             ),
             PeopleService(people, GrantDirectory(domain, people, others), admission),
         ]

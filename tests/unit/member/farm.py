@@ -33,6 +33,7 @@ from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
 from collective.member.files.copies import Copies
+from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
@@ -110,8 +111,8 @@ class OneEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def engine_for(self, *paths: FilePath) -> Engine:
-        del paths
+    def engine_for(self, path: FilePath) -> Engine:
+        del path
         return self._engine
 
 
@@ -267,6 +268,7 @@ class Scene:
     metrics: MemberMetrics
     wakes: Wakes
     complaints: Complaints
+    interrupted: InterruptedCopies
 
     def admission(self, certificates_seen: CertificatesSeen | None = None) -> Admission:
         return Admission(
@@ -372,7 +374,10 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
         )
         owners = directory(files)
         engines = OneEngine(engine)
-        whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners)
-        yield Scene(world, catalog, farm, files, whole, copies, metrics, wakes, complaints)
+        interrupted = InterruptedCopies(world.clock)
+        whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners, interrupted)
+        yield Scene(
+            world, catalog, farm, files, whole, copies, metrics, wakes, complaints, interrupted
+        )
     finally:
         await catalog.close()

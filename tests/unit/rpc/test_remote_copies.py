@@ -8,11 +8,23 @@ from typing import Any, Final, cast
 
 import pytest
 
-from collective.core.errors import BusyError, ConflictError, RejectedError, UnreachableError
+from collective.core.errors import (
+    AwayError,
+    BusyError,
+    CollectiveError,
+    ConflictError,
+    RejectedError,
+    UnreachableError,
+)
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.rpc.gen.collective.v1 import Entry, EntryKind
 from collective.rpc.gen.collective.v1.streams import CopyRequest, CopyResponse, StreamsStub
+from collective.rpc.gen.collective.v1.uploads import (
+    AbortUploadRequest,
+    AbortUploadResponse,
+    UploadsStub,
+)
 from collective.rpc.remote.connection import RETRY_S
 from collective.rpc.remote.copies import IDLE_S, RemoteCopies
 from tests.virtual_time import LoopClock
@@ -32,6 +44,7 @@ class Streams:
         self.calls = list(calls)
         self.asked: list[str] = []
         self.requests: list[CopyRequest] = []
+        self.ended: list[str] = []
 
     async def copy(self, request: CopyRequest) -> AsyncIterator[CopyResponse]:
         self.asked.append(request.resume_upload_id)
@@ -41,9 +54,14 @@ class Streams:
                 raise answer
             yield answer
 
+    async def abort_upload(self, request: AbortUploadRequest, **_: Any) -> AbortUploadResponse:
+        await asyncio.sleep(0)
+        self.ended.append(request.upload_id)
+        return AbortUploadResponse()
+
     async def run(self, **how: Any) -> tuple[Any, list[int]]:
         told: list[int] = []
-        copies = RemoteCopies(cast("StreamsStub", self), LoopClock())
+        copies = RemoteCopies(cast("StreamsStub", self), cast("UploadsStub", self), LoopClock())
         done = await copies.copy(ONE, OTHER, Precondition(), progress=told.append, **how)
         return done, told
 
@@ -78,6 +96,53 @@ async def test_a_coordinator_that_stays_away_is_given_up_in_the_end() -> None:
         await streams.run()
     assert len(streams.asked) > 5
     assert asyncio.get_running_loop().time() - began_s <= RETRY_S
+
+
+async def test_a_copy_that_is_given_up_is_ended_at_the_coordinator() -> None:
+    opened = CopyResponse(upload_id=UPLOAD)
+    streams = Streams([opened, UnreachableError("gone")])
+    with pytest.raises(UnreachableError):
+        await streams.run()
+    assert streams.ended == [UPLOAD]
+
+    class Slow(Streams):
+        async def copy(self, request: CopyRequest) -> AsyncIterator[CopyResponse]:
+            del request
+            yield opened
+            yield at(1)
+            await asyncio.Event().wait()
+
+    streams = Slow()
+    copying = asyncio.create_task(streams.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    copying.cancel()
+    await asyncio.wait([copying])
+    assert copying.cancelled()
+    assert streams.ended == [UPLOAD]
+
+
+async def test_what_was_refused_or_never_opened_is_ended_by_nobody_here() -> None:
+    """The coordinator has ended what it refused."""
+    refused: list[list[CopyResponse | Exception]] = [
+        [CopyResponse(upload_id=UPLOAD), ConflictError("no")],
+        [BusyError("full")],
+    ]
+    for calls in refused:
+        streams = Streams(calls)
+        with pytest.raises(CollectiveError):
+            await streams.run()
+        assert streams.ended == []
+
+
+async def test_a_peer_that_goes_away_is_waited_for_once_the_copy_has_begun() -> None:
+    away = AwayError("garage.bob is away since noon.")
+    streams = Streams([CopyResponse(upload_id=UPLOAD), away], [away], [DONE])
+    await streams.run()
+    assert streams.asked == ["", UPLOAD, UPLOAD]
+    streams = Streams([away], [DONE])
+    with pytest.raises(AwayError):
+        await streams.run()
 
 
 async def test_one_that_gets_on_between_interruptions_is_given_all_the_time_it_takes() -> None:

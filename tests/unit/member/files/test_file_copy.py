@@ -186,7 +186,7 @@ class Work:
         copying = FileCopy(
             self.engine,
             OPERATOR,
-            CopySource(cast("ReadControl", source), source.lease, source.give_back),
+            CopySource(self.engine, cast("ReadControl", source), source.lease, source.give_back),
             self.here.files.uploads,
             Opening(
                 self._begin,

@@ -13,7 +13,7 @@ from collective.core.errors import NotEnoughCopiesError, NotFoundError, Permissi
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.core.world import InlineThreads
-from collective.member.files import whole_files
+from collective.member.files import watching, whole_files
 from collective.member.files.whole_files import READ_CHUNKS, WINDOW_CHUNKS
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -177,7 +177,7 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
 async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_files, "CHECK_S", 0.0)
+    monkeypatch.setattr(watching, "CHECK_S", 0.0)
 
     async def stuck() -> AsyncIterator[bytes]:
         yield b"x" * CHUNK

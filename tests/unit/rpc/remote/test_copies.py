@@ -55,7 +55,7 @@ def test_a_copy_from_a_peer_that_is_away_has_an_end(copied: int) -> None:
     async def copy() -> float:
         with pytest.raises(UnreachableError):
             async with asyncio.timeout(20 * RETRY_S):
-                await RemoteCopies(away, Clock(loop)).copy(  # type: ignore[arg-type]
+                await RemoteCopies(away, away, Clock(loop)).copy(  # type: ignore[arg-type]
                     SOURCE, TARGET, Precondition()
                 )
         return loop.now_s

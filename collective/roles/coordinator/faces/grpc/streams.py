@@ -106,7 +106,11 @@ class StreamsService(streams_pb.StreamsBase):
                 if same is not None:
                     yield streams_pb.CopyResponse(entry=entry_message(same), is_same=True)
                     return
-            told: asyncio.Queue[UploadId] = asyncio.Queue()
+            opened: asyncio.Future[UploadId] = asyncio.get_running_loop().create_future()
+
+            async def on_opened(upload: UploadId) -> None:
+                opened.set_result(upload)
+
             copied = _Copied()
             resume = message.resume_upload_id
             copying = asyncio.ensure_future(
@@ -116,14 +120,18 @@ class StreamsService(streams_pb.StreamsBase):
                     target,
                     Precondition(if_version=message.if_version, if_absent=message.if_absent),
                     resume=UploadId.parse(resume) if resume else None,
-                    on_opened=told.put,
+                    on_opened=on_opened,
                     progress=copied.add,
                 )
             )
+            news: set[asyncio.Future[Any]] = {copying, opened}
             try:
                 while not copying.done():
-                    await asyncio.wait((copying,), timeout=_TELL_S)
-                    upload = "" if told.empty() else str(told.get_nowait())
+                    await asyncio.wait(news, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
+                    upload = ""
+                    if opened in news and opened.done():  # told at once: by it a caller gives up
+                        news.discard(opened)
+                        upload = str(opened.result())
                     yield streams_pb.CopyResponse(upload_id=upload, copied_bytes=copied.size_bytes)
                 entry = copying.result()
             finally:
