@@ -34,17 +34,20 @@ _Found = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 class Door:
-    """One listening address of one TLS context; as much of ``asyncio.Server`` as grpclib needs."""
+    """One listening address; as much of ``asyncio.Server`` as grpclib needs."""
 
     def __init__(
         self,
         factory: Callable[[], asyncio.BaseProtocol],
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         *,
         handshake_timeout_s: float,
         shutdown_timeout_s: float,
     ) -> None:
-        """Give connections whose handshake is done to a protocol of ``factory``."""
+        """Give connections whose handshake is done to a protocol of ``factory``.
+
+        ``tls`` gives the context of each handshake.
+        """
         self._factory = factory
         self._tls = tls
         self._handshake_timeout_s = handshake_timeout_s
@@ -113,7 +116,7 @@ class Door:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory,
                 connection,
-                ssl=self._tls,
+                ssl=self._tls(),
                 ssl_handshake_timeout=self._handshake_timeout_s,
                 ssl_shutdown_timeout=self._shutdown_timeout_s,
             )

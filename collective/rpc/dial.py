@@ -49,7 +49,7 @@ class TlsDialer:
 
         await open_first(
             addresses,
-            self._persona.context,
+            self._persona.context(),
             made,
             gate=self._gate,
             expect=peer,

@@ -88,14 +88,17 @@ class Persona(Protocol):
         ...
 
     def attach(self, keeper: Keeper) -> None:
-        """Have ``keeper`` retire what it keeps at each renewal; it attaches itself when it is made."""
+        """Have ``keeper`` retire what it keeps at each renewal; it attaches itself when it is made.
+
+        It is held weakly.
+        """
         ...
 
     def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
-        """Show a renewed certificate, and take further authorities, from the next handshake on.
+        """Show a renewed certificate, and take the authorities of ``trust``, from the next handshake on.
 
-        None leaves what there is.  Authorities are only ever added: one that is trusted no longer is
-        refused by the gate, which decides.
+        None leaves what there is.  An authority that is trusted no longer is refused by the gate, which
+        decides, whatever the handshakes still take.
 
         Raises:
             SettingsError: The certificate or key cannot be used.

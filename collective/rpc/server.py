@@ -81,7 +81,7 @@ class TlsListener(Server):
         self,
         services: Collection[IServable],
         gate: PeerGate | None,
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         world: World,
         *,
         chunk_factory: ChunkFactory | None = None,
@@ -95,8 +95,8 @@ class TlsListener(Server):
     ) -> None:
         """Prepare; see :meth:`collective.rpc.links.Links.listener`.
 
-        ``tls`` is a context of :func:`collective.rpc.tls.server_context`; the handshake may take
-        ``handshake_timeout_s``.
+        ``tls`` gives a context of :func:`collective.rpc.tls.server_context` for each handshake, which may
+        take ``handshake_timeout_s``.
         """
         super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
         self._status_details_codec = None

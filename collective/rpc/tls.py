@@ -8,8 +8,11 @@ again before a byte is acted on.  Session tickets are off because a resumed sess
 from __future__ import annotations
 
 import ssl
+import weakref
+from collections.abc import Callable
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from collective.core.errors import SettingsError
@@ -21,20 +24,34 @@ ALPN_GRPC: Final = "h2"
 ALPN_CHUNK: Final = "collective-chunk/1"
 
 
-class TlsPersona:
-    """A :class:`~collective.rpc.links.Persona`: one TLS context, which handshakes use as it is now."""
+MakeContext = Callable[[Credentials, TrustStore], ssl.SSLContext]
 
-    def __init__(self, context: ssl.SSLContext, credentials: Credentials | None) -> None:
-        """Hold ``context``, in which ``credentials`` are loaded."""
-        self.context: Final = context
+
+class TlsPersona:
+    """A :class:`~collective.rpc.links.Persona`: the TLS context that handshakes use now.
+
+    A context cannot forget an authority, so another takes its place where one counts no longer.  The former
+    one goes with the last connection that was made by it.
+    """
+
+    def __init__(self, make: MakeContext, credentials: Credentials, trust: TrustStore) -> None:
+        """Begin with ``credentials`` and ``trust``, and make every context by ``make``."""
+        self._make = make
+        self._context = make(credentials, trust)
+        self._loaded = frozenset(trust.all_authorities())
         self.generation = 0
         """How often another certificate was taken into use."""
         self._credentials = credentials
-        self._keepers: list[Keeper] = []
+        self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+        """Held weakly: what nobody else has any more keeps nothing that would have to be closed."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the next handshake."""
+        return self._context
 
     def attach(self, keeper: Keeper) -> None:
         """Have ``keeper`` retire what it keeps at each renewal."""
-        self._keepers.append(keeper)
+        self._keepers.add(keeper)
 
     @property
     def credentials(self) -> Credentials | None:
@@ -42,13 +59,32 @@ class TlsPersona:
         return self._credentials
 
     def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
-        """Load a renewed certificate and further authorities; see :func:`refresh`."""
-        refresh(self.context, credentials, trust)
+        """Show a renewed certificate, and let the authorities of ``trust`` and no others count."""
+        wanted = self._loaded if trust is None else frozenset(trust.all_authorities())
+        if trust is None or self._loaded <= wanted:
+            refresh(self._context, credentials, trust)
+            self._loaded = wanted
+        else:
+            self._replace(credentials, trust, wanted)
         if credentials is not None:
             self._credentials = credentials
             self.generation += 1
-            for keeper in self._keepers:
+            for keeper in tuple(self._keepers):
                 keeper.retire()
+
+    def _replace(
+        self,
+        credentials: Credentials | None,
+        trust: TrustStore,
+        wanted: frozenset[x509.Certificate],
+    ) -> None:
+        try:
+            self._context = self._make(credentials or self._credentials, trust)
+            self._loaded = wanted
+        except SettingsError:
+            # The files may be half renewed at this moment: the gate decides, and the next change tidies up.
+            refresh(self._context, credentials, trust)
+            self._loaded |= wanted
 
 
 def server_context(
@@ -107,7 +143,7 @@ def refresh(
     """Load a renewed certificate and further authorities into a context that is in use.
 
     New handshakes use them at once.  Authorities are only ever added here: one that is trusted no
-    longer is refused by the gate, which decides.
+    longer is refused by the gate, which decides, and goes with the context (:class:`TlsPersona`).
     """
     try:
         if credentials is not None:

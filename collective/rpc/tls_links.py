@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from collective.core.ids import SpiffeRole
@@ -48,14 +49,12 @@ class TlsLinks:
     ) -> TlsPersona:
         """Return a listener's TLS context."""
         alpn = (ALPN_GRPC, ALPN_CHUNK) if chunk_stream else (ALPN_GRPC,)
-        context = server_context(
-            credentials, trust, client_certificates=client_certificates, alpn=alpn
-        )
-        return TlsPersona(context, credentials)
+        make = partial(server_context, client_certificates=client_certificates, alpn=alpn)
+        return TlsPersona(make, credentials, trust)
 
     def client_persona(self, credentials: Credentials, trust: TrustStore) -> TlsPersona:
         """Return a TLS context for the chunk stream."""
-        return TlsPersona(client_context(credentials, trust, (ALPN_CHUNK,)), credentials)
+        return TlsPersona(partial(client_context, alpn=(ALPN_CHUNK,)), credentials, trust)
 
     def channel(
         self,

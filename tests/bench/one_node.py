@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,9 @@ def _gate(credentials: Credentials) -> PeerGate:
 
 
 def _dialer(credentials: Credentials) -> TlsDialer:
-    context = tls.client_context(credentials, credentials.trust(), (tls.ALPN_CHUNK,))
-    return TlsDialer(TlsPersona(context, credentials), _gate(credentials), timeout_s=3.0)
+    make = partial(tls.client_context, alpn=(tls.ALPN_CHUNK,))
+    persona = TlsPersona(make, credentials, credentials.trust())
+    return TlsDialer(persona, _gate(credentials), timeout_s=3.0)
 
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:
@@ -119,7 +121,7 @@ def _serve(base: str, directory: str, pipe: Connection) -> None:
         listener = TlsListener(
             [],
             _gate(credentials),
-            tls.server_context(credentials, credentials.trust()),
+            partial(tls.server_context, credentials, credentials.trust()),
             REAL,
             chunk_factory=lambda peer: server.protocol(peer.identity),
         )

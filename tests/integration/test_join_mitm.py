@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def credentials(
 @asynccontextmanager
 async def bootstrap(service: pb.BootstrapBase, shown: Credentials) -> AsyncIterator[Address]:
     tls = server_context(shown, shown.trust(), client_certificates=False, alpn=("h2",))
-    listener = TlsListener([service], None, tls, REAL)
+    listener = TlsListener([service], None, lambda: tls, REAL)
     try:
         yield await listener.listen(ANY_PORT)
     finally:
@@ -167,7 +168,7 @@ async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
     main = TlsListener(
         [alice.service(forwarded=True)],
         PeerGate(trust, RevocationSet(), CLOCK),
-        server_context(alice.shown, trust),
+        partial(server_context, alice.shown, trust),
         REAL,
     )
     async with AsyncExitStack() as stack:

@@ -74,7 +74,9 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
     node = credentials(ca, SpiffeId.node(ALICE, NodeId("n1")), tmp_path)
     thief = Thief()
     tls = server_context(stolen, stolen.trust(), alpn=("h2",))
-    listener = TlsListener([thief], PeerGate(stolen.trust(), RevocationSet(), CLOCK), tls, REAL)
+    listener = TlsListener(
+        [thief], PeerGate(stolen.trust(), RevocationSet(), CLOCK), lambda: tls, REAL
+    )
     try:
         address = await listener.listen(Address("127.0.0.1", 0))
         thief.authorities = [certificate_der(one.certificate) for one in (ca, planted)]

@@ -110,7 +110,7 @@ async def posing(thief: Credentials, port: int = 0) -> AsyncIterator[Address]:
     """Serve as the coordinator with the stolen key, believing everybody."""
     tls = server_context(thief, thief.trust(), alpn=("h2",))
     gate = PeerGate(thief.trust(), RevocationSet(), SystemClock())
-    listener = TlsListener([], gate, tls, REAL)
+    listener = TlsListener([], gate, lambda: tls, REAL)
     try:
         yield await listener.listen(Address("127.0.0.1", port))
     finally:

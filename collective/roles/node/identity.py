@@ -32,12 +32,16 @@ class Identity:
         return self._chunk_client
 
     def trust(self, trust: TrustStore) -> None:
-        """Let further CAs count in the handshakes that the listener takes; the gate decides."""
+        """Let these CAs count in the handshakes that the listener takes; the gate decides."""
         self._server.refresh(None, trust)
 
     def take(self, credentials: Credentials) -> None:
-        """Use renewed credentials for every handshake from now on."""
+        """Use renewed credentials for every handshake from now on.
+
+        Whose certificates the listener takes is for :meth:`trust` to say.
+        """
         is_renewed = credentials.certificate != self._credentials.certificate
-        for persona in (self._server, self._chunk_client):
-            persona.refresh(credentials if is_renewed else None, credentials.trust())
+        shown = credentials if is_renewed else None
+        self._server.refresh(shown, None)
+        self._chunk_client.refresh(shown, credentials.trust())
         self._credentials = credentials

@@ -39,6 +39,7 @@ class NodeTrust:
         """Let newer values of the own member count; return how many connections ended by that."""
         if trust is not None:
             self._own = trust
+            self._identity.trust(self._all())
         return self._gate.replace(
             trust=None if trust is None else self._all(), revocations=revocations
         )

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
@@ -192,7 +193,7 @@ class FakeMember:
         self._listener = TlsListener(
             [self.link, self.files, self.reads],
             PeerGate(trust, RevocationSet(), SystemClock()),
-            server_context(self.keys.operator, trust),
+            partial(server_context, self.keys.operator, trust),
             REAL,
             chunk_factory=lambda _: self._chunk_stream(),
         )

@@ -551,7 +551,7 @@ class Spy(pb.BootstrapBase):
 @asynccontextmanager
 async def bootstrap(spy: Spy, shown: Credentials) -> AsyncIterator[Address]:
     tls = server_context(shown, shown.trust(), client_certificates=False, alpn=("h2",))
-    listener = TlsListener([spy], None, tls, REAL)
+    listener = TlsListener([spy], None, lambda: tls, REAL)
     try:
         yield await listener.listen(Address("127.0.0.1", 0))
     finally:

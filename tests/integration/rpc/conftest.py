@@ -112,7 +112,7 @@ def serve(pki: Pki) -> Serve:
         credentials = options.pop("credentials", None) or pki.credentials(COORDINATOR)
         services = with_standard_services([overview], lambda: True)
         context = server_context(credentials, pki.trust)
-        listener = TlsListener(services, gate, context, REAL, **options)
+        listener = TlsListener(services, gate, lambda: context, REAL, **options)
         address = await listener.listen(Address("127.0.0.1", 0))
         try:
             yield Served(listener, address, overview, gate)

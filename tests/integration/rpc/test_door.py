@@ -37,7 +37,7 @@ class Hears(asyncio.Protocol):
 @asynccontextmanager
 async def open_door(pki: Pki) -> AsyncIterator[tuple[Door, Address]]:
     tls = server_context(pki.credentials(COORDINATOR), pki.trust)
-    door = Door(Greets, tls, handshake_timeout_s=30, shutdown_timeout_s=1)
+    door = Door(Greets, lambda: tls, handshake_timeout_s=30, shutdown_timeout_s=1)
     address = await door.open(Address("127.0.0.1", 0))
     try:
         yield door, address
@@ -180,7 +180,7 @@ async def test_a_name_that_leads_to_ipv6_where_there_is_none(
             super().__init__(family, *rest, **named)
 
     tls = server_context(pki.credentials(COORDINATOR), pki.trust)
-    door = Door(Greets, tls, handshake_timeout_s=30, shutdown_timeout_s=1)
+    door = Door(Greets, lambda: tls, handshake_timeout_s=30, shutdown_timeout_s=1)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
     monkeypatch.setattr("collective.rpc.acceptor.socket.socket", WithoutIpv6)
     address = await door.open(Address("localhost", 0))

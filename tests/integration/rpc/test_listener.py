@@ -575,7 +575,7 @@ class Streaming:
 async def test_shut_lets_the_end_of_the_last_stream_out(pki: Pki) -> None:
     service = Streaming()
     tls = server_context(pki.credentials(COORDINATOR), pki.trust)
-    listener = TlsListener([service], pki.gate(), tls, REAL)
+    listener = TlsListener([service], pki.gate(), lambda: tls, REAL)
     address = await listener.listen(Address("127.0.0.1", 0))
     channel = channel_to(address, pki)
     method: Any = UnaryStreamMethod(cast("Any", channel), "/t.T/Call", GetStatusRequest, Status)

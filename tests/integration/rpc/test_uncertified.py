@@ -86,7 +86,7 @@ async def listening(
     tls = server_context(
         pki.credentials(COORDINATOR), pki.trust, client_certificates=False, alpn=(ALPN_GRPC,)
     )
-    listener = TlsListener([overview], None, tls, REAL, bounds=bounds)
+    listener = TlsListener([overview], None, lambda: tls, REAL, bounds=bounds)
     address = await listener.listen(Address("127.0.0.1", 0))
     try:
         yield listener, overview, address

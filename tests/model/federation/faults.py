@@ -30,6 +30,7 @@ from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.federation.links.inbound import Inbound
 from collective.member.files.copies import Copies
+from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.people import receivers
 from collective.member.people.member_people import MemberPeople
@@ -260,8 +261,15 @@ class _HalfJudged:
 def _copy_without(stack: ExitStack, part: str) -> None:
     made = Copies.__init__
 
-    def make(self: Copies, own: SpiffeId, engines: Any, owners: MemberDirectory) -> None:
-        made(self, own, engines, _HalfJudged(owners, part))  # type: ignore[arg-type]
+    def make(
+        self: Copies,
+        own: SpiffeId,
+        engines: Any,
+        owners: MemberDirectory,
+        interrupted: InterruptedCopies,
+    ) -> None:
+        judged: Any = _HalfJudged(owners, part)
+        made(self, own, engines, judged, interrupted)
 
     _patch(stack, Copies, "__init__", make)
 

@@ -97,3 +97,14 @@ def test_peers_stay_when_the_own_cas_change_and_the_own_cas_when_peers_do() -> N
     node.trust.replace(revocations=RevocationSet.of(1, [str(ANNA)]))
     assert not node.lets_in(newest, ANNA)
     assert node.gate.trust.domains() == {ALICE, CAROL}
+
+
+def test_what_peers_vouch_for_stays_in_handshakes_when_the_own_cas_change() -> None:
+    node = Node()
+    node.trust.take_peers(b"1", [(BOB, der(BOBS), ())])
+    both = TrustStore({ALICE: (ALICES.certificate, ca_of(ALICE, after=ALICES).certificate)})
+    node.trust.replace(trust=both)
+    assert node.pool is not None
+    assert node.pool.authorities == node.gate.trust.authorities
+    assert node.pool.domains() == {ALICE, BOB}
+    assert len(node.pool.authorities[ALICE]) == 2

@@ -1,0 +1,146 @@
+"""The TLS context of a persona as authorities come and go: it forgets, and the former ones go."""
+
+from __future__ import annotations
+
+import gc
+import ssl
+import weakref
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from collective.core.clock import SystemClock
+from collective.core.errors import CollectiveError
+from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.units import Address
+from collective.pki.credentials import Credentials
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore
+from collective.rpc.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
+from collective.rpc.identity import PeerGate
+from collective.rpc.standard import with_standard_services
+from collective.rpc.tls import TlsPersona, server_context
+from collective.rpc.tls_links import TlsLinks
+from tests.integration.rpc.conftest import ALICE, COORDINATOR, USER, Pki
+from tests.worlds import REAL
+
+BOB = Domain("garage.bob")
+
+
+@pytest.fixture
+def bob(tmp_path: Path) -> Pki:
+    return Pki(tmp_path, BOB)
+
+
+def both(pki: Pki, bob: Pki) -> TrustStore:
+    return TrustStore({ALICE: (pki.ca.certificate,), BOB: (bob.ca.certificate,)})
+
+
+def persona_of(pki: Pki) -> TlsPersona:
+    return TlsPersona(partial(server_context), pki.credentials(COORDINATOR), pki.trust)
+
+
+def authorities(persona: TlsPersona) -> int:
+    return persona.context().cert_store_stats()["x509_ca"]
+
+
+async def test_a_context_forgets_what_counts_no_longer_and_goes_with_its_last_connection(
+    pki: Pki, bob: Pki
+) -> None:
+    persona = persona_of(pki)
+    made: list[weakref.ref[ssl.SSLContext]] = []
+    for _ in range(5):
+        persona.refresh(None, both(pki, bob))
+        assert authorities(persona) == 2
+        made.append(weakref.ref(persona.context()))
+        persona.refresh(None, pki.trust)
+        assert authorities(persona) == 1
+    in_use = made[-1]()
+    assert in_use is None or in_use is not persona.context()
+    del in_use
+    persona.refresh(None, both(pki, bob))
+    connection = persona.context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    of_connection = weakref.ref(persona.context())
+    persona.refresh(None, pki.trust)
+    gc.collect()
+    assert [one() for one in made] == [None] * 5
+    assert of_connection() is not None, "a connection needs it"
+    del connection
+    gc.collect()
+    assert of_connection() is None
+
+
+async def test_what_only_grows_stays_one_context_and_a_renewed_certificate_is_shown_by_it(
+    pki: Pki, bob: Pki
+) -> None:
+    persona = persona_of(pki)
+    first = persona.context()
+    renewed = pki.credentials(COORDINATOR)
+    persona.refresh(renewed, both(pki, bob))
+    assert persona.context() is first
+    assert (persona.credentials, persona.generation) == (renewed, 1)
+    persona.refresh(None, pki.trust)
+    assert persona.context() is not first
+    assert persona.credentials is renewed
+
+
+async def test_files_that_do_not_fit_for_a_moment_leave_the_context_until_the_next_change(
+    pki: Pki, bob: Pki
+) -> None:
+    """A renewal writes key and certificate one after the other, and peers change at any time."""
+    persona = persona_of(pki)
+    persona.refresh(None, both(pki, bob))
+    first = persona.context()
+    key = Path(persona._credentials.key_path)
+    written = key.read_bytes()
+    key.write_bytes(b"half")
+    persona.refresh(None, pki.trust)
+    assert persona.context() is first
+    key.write_bytes(written)
+    persona.refresh(None, pki.trust)
+    assert authorities(persona) == 1
+
+
+async def test_a_listener_takes_handshakes_by_the_context_of_now(pki: Pki, bob: Pki) -> None:
+    links, gate = TlsLinks(REAL), pki.gate()
+    persona = links.server_persona(pki.credentials(COORDINATOR), pki.trust)
+    listener = links.listener(with_standard_services([], lambda: True), gate, persona)
+    address = await listener.listen(Address("127.0.0.1", 0))
+    try:
+        for trust, counts in ((pki.trust, False), (both(pki, bob), True), (pki.trust, False)):
+            gate.replace(trust=trust)
+            persona.refresh(None, trust)
+            assert await is_let_in(address, pki.credentials(USER), pki.trust)
+            theirs = bob.credentials(SpiffeId.user(BOB, GlobalId("ben", BOB)))
+            assert await is_let_in(address, theirs, pki.trust) is counts
+    finally:
+        await listener.shut(0.2)
+
+
+async def is_let_in(address: Address, shown: Credentials, trust: TrustStore) -> bool:
+    """Tell whether a listener answers who shows ``shown``."""
+    gate = PeerGate(trust, RevocationSet(), SystemClock())
+    channel = TlsLinks(REAL).channel((address,), credentials=shown, gate=gate, expect=COORDINATOR)
+    async with channel:
+        try:
+            await channel.stub(HealthStub).check(HealthCheckRequest(), timeout=10.0)
+        except CollectiveError:
+            return False
+        return True
+
+
+async def test_who_keeps_connections_is_forgotten_with_them(pki: Pki) -> None:
+    class Keeper:
+        retired = 0
+
+        def retire(self) -> None:
+            Keeper.retired += 1
+
+    persona, kept = persona_of(pki), Keeper()
+    persona.attach(kept)
+    persona.attach(Keeper())
+    gc.collect()
+    persona.refresh(pki.credentials(COORDINATOR), None)
+    assert Keeper.retired == 1
+    assert kept is not None
