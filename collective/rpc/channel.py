@@ -33,7 +33,12 @@ from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
 from collective.rpc.goaway import heard
-from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
+from collective.rpc.h2 import (
+    CLIENT_CONFIG,
+    FOREIGN_CLIENT_CONFIG,
+    BoundedH2Protocol,
+    BoundedStream,
+)
 from collective.rpc.headers import (
     NEWEST_AUTHORITY_KEY,
     REQUEST_ID_KEY,
@@ -42,6 +47,7 @@ from collective.rpc.headers import (
     new_request_id,
 )
 from collective.rpc.identity import Expectation, Gate
+from collective.rpc.member_share import MemberShare
 from collective.rpc.tls import ALPN_GRPC
 
 S = TypeVar("S")
@@ -82,6 +88,9 @@ class RpcStream(Stream[Any, Any]):
                 raise
             raise self._ours(error) from error
         finally:
+            stream = getattr(self, "_stream", None)  # there is none before the request is sent
+            if isinstance(stream, BoundedStream):
+                stream.give_back()
             if self._wrapper_ctx is not None and not self._send_request_done:
                 with suppress(TimeoutError):
                     self._wrapper_ctx.__exit__(None, None, None)
@@ -117,6 +126,7 @@ class RpcChannel(Channel):
         expect: Expectation,
         connect_timeout_s: float,
         randomness: Randomness,
+        share: MemberShare | None = None,
     ) -> None:
         """See :meth:`collective.rpc.links.Links.channel`; ``tls`` gives a client context for ``h2``.
 
@@ -126,8 +136,13 @@ class RpcChannel(Channel):
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         first = addresses[0]
         super().__init__(
-            first.host, first.port, codec=StrictCodec(), ssl=tls(), config=CLIENT_CONFIG
+            first.host,
+            first.port,
+            codec=StrictCodec(),
+            ssl=tls(),
+            config=CLIENT_CONFIG if share is None else FOREIGN_CLIENT_CONFIG,
         )
+        self._share = share
         self._status_details_codec = None
         self._addresses = tuple(addresses)
         self._tls = tls
@@ -233,6 +248,7 @@ class RpcChannel(Channel):
 
         protocol = BoundedH2Protocol(Handler(), self._config, self._h2_config)
         protocol.open_transports = self._open_transports
+        protocol.share = self._share
         protocol.on_goodbye = goodbye
         return protocol
 

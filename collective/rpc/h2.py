@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, cast
 
 from grpclib.config import Configuration
@@ -22,6 +23,12 @@ from collective.core.limits import RPC_MESSAGE_MAX_BYTES
 from collective.rpc.closing import OpenTransports
 from collective.rpc.gathered_writes import GatheredWrites
 from collective.rpc.goaway import Farewells, last_words
+from collective.rpc.member_share import (
+    FOREIGN_UNREAD_MAX_BYTES,
+    FOREIGN_WINDOW_BYTES,
+    FOREIGN_WRITE_BYTES,
+    MemberShare,
+)
 
 SERVER_CONFIG: Final = Configuration(
     _keepalive_time=30.0,
@@ -37,12 +44,50 @@ CLIENT_CONFIG: Final = Configuration(
     _http2_max_pings_without_data=0,
     _http2_min_sent_ping_interval_without_data=5.0,
 )
+FOREIGN_CLIENT_CONFIG: Final = replace(
+    CLIENT_CONFIG,
+    http2_connection_window_size=FOREIGN_WINDOW_BYTES,
+    http2_stream_window_size=FOREIGN_WINDOW_BYTES,
+)
+"""Of connections to another member's coordinator."""
 UNREAD_MAX_BYTES: Final = 8 * 1024 * 1024
 """Messages wait for the peer long before that; only answers to control frames do not."""
 
 
+FOREIGN_CONFIG: Final = replace(
+    SERVER_CONFIG,
+    http2_connection_window_size=FOREIGN_WINDOW_BYTES,
+    http2_stream_window_size=FOREIGN_WINDOW_BYTES,
+)
+"""Of connections that another member shares with others."""
+
+
 class BoundedStream(Stream):
-    """One call's stream; refuses to receive a message over the limit."""
+    """One call's stream; refuses to receive a message over the limit, or beyond the share of its member."""
+
+    share: MemberShare | None = None
+    """Of the other member that the connection comes from."""
+    _held_bytes = 0
+
+    def give_back(self) -> None:
+        """Count the messages of this call no longer; it has ended."""
+        if self.share is not None:
+            self.share.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    def _take(self, size: int) -> None:
+        if self.share is not None:
+            self.share.take(size)
+            self._held_bytes += size
+
+    async def send_data(
+        self,
+        data: bytes,
+        end_stream: bool = False,  # noqa: FBT001, FBT002 - as grpclib has it
+    ) -> None:
+        """Send an answer, as fast as the peer takes it."""
+        self._take(len(data))
+        await super().send_data(data, end_stream)
 
     async def recv_data(self, size: int) -> bytes:
         """Return ``size`` bytes; :class:`UsageError` if that is more than a message may have."""
@@ -51,6 +96,7 @@ class BoundedStream(Stream):
                 f"A message of {size} bytes is over the limit of {RPC_MESSAGE_MAX_BYTES}; "
                 "send less in one message."
             )
+        self._take(size)
         return await super().recv_data(size)
 
 
@@ -60,6 +106,8 @@ class BoundedH2Protocol(H2Protocol):
     on_lost: Callable[[], None] | None = None
     open_transports: OpenTransports | None = None
     """Told of the transport, if set before the connection is made."""
+    share: MemberShare | None = None
+    """Of the other member that the connection comes from, if set before the connection is made."""
     on_goodbye: Callable[[bytes | None], None] | None = None
     """Told what the other side said when it ended the connection, before calls hear of the end."""
 
@@ -72,14 +120,19 @@ class BoundedH2Protocol(H2Protocol):
         connection = self.connection
         if self.open_transports is not None:
             self.open_transports.made(self._transport)
+        share = self.share
+        if share is not None:
+            self._transport.set_write_buffer_limits(high=FOREIGN_WRITE_BYTES)
 
         def create_stream(
             *, stream_id: int | None = None, wrapper: Wrapper | None = None
         ) -> Stream:
             h2_connection = connection._connection  # noqa: SLF001 - as grpclib makes its streams
-            return BoundedStream(
+            stream = BoundedStream(
                 connection, h2_connection, gathered, stream_id=stream_id, wrapper=wrapper
             )
+            stream.share = share
+            return stream
 
         connection.create_stream = create_stream  # type: ignore[method-assign]
         self.processor.processors[ConnectionTerminated] = self._terminated
@@ -108,7 +161,8 @@ class BoundedH2Protocol(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless the peer reads none of the answers."""
-        if self._writes.get_write_buffer_size() > UNREAD_MAX_BYTES:
+        most = UNREAD_MAX_BYTES if self.share is None else FOREIGN_UNREAD_MAX_BYTES
+        if self._writes.get_write_buffer_size() > most:
             self._transport.abort()
             return
         super().data_received(data)

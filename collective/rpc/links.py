@@ -24,6 +24,7 @@ from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
+from collective.rpc.member_share import MemberShare
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -273,6 +274,7 @@ class Links(Protocol):
         gate: Gate,
         expect: Expectation,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        share: MemberShare | None = None,
     ) -> Channel:
         """Return a channel to whoever ``expect`` means; it connects at the first call.
 
@@ -282,6 +284,7 @@ class Links(Protocol):
             gate: What counts as a valid certificate; live.
             expect: The SPIFFE id wanted, or a predicate over the verified certificate.
             connect_timeout_s: For each address.
+            share: What the messages of another member may hold, where it is one's coordinator.
 
         Raises:
             NotJoinedError: No address was given.

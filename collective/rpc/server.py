@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -38,11 +38,17 @@ from collective.rpc.connection_limits import (
 )
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import to_detail, to_metadata, to_status
-from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
+from collective.rpc.h2 import (
+    FOREIGN_CONFIG,
+    SERVER_CONFIG,
+    BoundedH2Protocol,
+    BoundedStream,
+)
 from collective.rpc.handshake import Handshaken, host_of, leaf_of
 from collective.rpc.headers import NEWEST_AUTHORITY_KEY, SERVER_TIME_KEY
 from collective.rpc.identity import ALL_ROLES, REVOKED, PeerGate
 from collective.rpc.links import HANDSHAKE_TIMEOUT_S, SHUT_GRACE_S, ChunkFactory
+from collective.rpc.member_share import MemberShare, MemberShares
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 
@@ -112,6 +118,7 @@ class TlsListener(Server):
         self._clock = world.clock
         self._crowd = Crowd(bounds or (CERTIFIED if gate else UNCERTIFIED), self._clock.monotonic_s)
         self._farewells = goaway.Farewells()
+        self._shares = MemberShares()
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_s = self._clock.monotonic_s()
         self._log = structlog.get_logger("collective.rpc.server")
@@ -256,7 +263,8 @@ class TlsListener(Server):
             protocol = self._chunk_factory(peer)
         else:
             handler = self._new_handler()
-            protocol = self._grpc_protocol(handler, transport)
+            share = self._shares.of(member) if member else None
+            protocol = self._grpc_protocol(handler, transport, share)
         self._crowd.add(
             OpenConnection(transport, peer, alpn, protocol, source, member, handler=handler)
         )
@@ -268,8 +276,12 @@ class TlsListener(Server):
         self._handlers.add(handler)
         return handler
 
-    def _grpc_protocol(self, handler: Handler, transport: asyncio.Transport) -> BoundedH2Protocol:
-        protocol = BoundedH2Protocol(handler, self._config, self._h2_config)
+    def _grpc_protocol(
+        self, handler: Handler, transport: asyncio.Transport, share: MemberShare | None
+    ) -> BoundedH2Protocol:
+        config = self._config if share is None else FOREIGN_CONFIG.__for_server__()
+        protocol = BoundedH2Protocol(handler, config, self._h2_config)
+        protocol.share = share
         protocol.on_lost = lambda: self._crowd.forget(transport)
         return protocol
 
@@ -305,8 +317,11 @@ class TlsListener(Server):
             connection = self._connection_of(peer)
             connection.used_s = self._clock.monotonic_s()
             call = self._edge.call(connection.peer, name, metadata, deadline, _host(peer.addr()))
+            bounded = cast("BoundedStream", stream._stream)  # noqa: SLF001 - made by BoundedH2Protocol
             try:
-                await self._edge.serve(call, lambda: method(stream), _H2End(stream))
+                await self._edge.serve(
+                    call, lambda: _within_share(bounded, lambda: method(stream)), _H2End(stream)
+                )
             finally:
                 connection.used_s = self._clock.monotonic_s()
 
@@ -321,6 +336,20 @@ class TlsListener(Server):
 
     def _objection(self, peer: Certified) -> str | None:
         return self._gate.objection(peer) if self._gate is not None else None
+
+
+async def _within_share(stream: BoundedStream, method: Callable[[], Awaitable[None]]) -> None:
+    """Run a method; BusyError where the member that calls has too many under way."""
+    share = stream.share
+    if share is None:
+        await method()
+        return
+    share.enter()
+    try:
+        await method()
+    finally:
+        share.leave()
+        stream.give_back()
 
 
 def _host(address: Any) -> str:

@@ -22,6 +22,7 @@ from collective.rpc.links import (
     ChunkFactory,
     Persona,
 )
+from collective.rpc.member_share import MemberShare
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context, server_context
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class TlsLinks:
         gate: Gate,
         expect: Expectation,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        share: MemberShare | None = None,
     ) -> RpcChannel:
         """Return a channel over HTTP/2."""
         return RpcChannel(
@@ -73,6 +75,7 @@ class TlsLinks:
             expect=expect,
             connect_timeout_s=connect_timeout_s,
             randomness=self._world.randomness,
+            share=share,
         )
 
     async def require_free(self, address: Address) -> None:

@@ -55,6 +55,7 @@ from collective.rpc.links import (
     Keeper,
     ProtocolFactory,
 )
+from collective.rpc.member_share import MemberShare
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
@@ -1162,8 +1163,10 @@ class SimulatedLinks:
         gate: Gate,
         expect: Expectation,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        share: MemberShare | None = None,
     ) -> SimulatedChannel:
-        """Return a channel."""
+        """Return a channel; what its messages may hold is the real one's to bound."""
+        del share
         return SimulatedChannel(self, addresses, credentials, gate, expect, connect_timeout_s)
 
     async def require_free(self, address: Address) -> None:

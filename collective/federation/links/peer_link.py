@@ -20,6 +20,7 @@ from collective.federation.links.health import PeerHealth
 from collective.federation.links.tallies import PeerTallies
 from collective.model.peers import Reach
 from collective.rpc.links import Channel, Links, OwnCredentials
+from collective.rpc.member_share import MemberShare
 
 CALLS_MAX: Final = 32
 """Calls to one peer that are under way."""
@@ -76,6 +77,7 @@ class PeerLink:
         self._addresses = tuple(addresses)
         self._kept: _Kept | None = None
         self._retired: list[_Kept] = []
+        self._share = MemberShare(domain)
         self._slots = asyncio.Semaphore(CALLS_MAX)
         self._waiting = 0
         self._is_closed = False
@@ -179,6 +181,7 @@ class PeerLink:
                 gate=self._own.gate,
                 expect=self.identity,
                 connect_timeout_s=CONNECT_TIMEOUT_S,
+                share=self._share,
             )
             self._kept = _Kept(channel)
         return self._kept

@@ -30,7 +30,7 @@ from collective.transfer.tickets.key_ring import KeyRing
 
 RELAY_POOL_BYTES: Final = 40 * limits.MIB
 PEER_POOL_BYTES: Final = 20 * limits.MIB
-"""For what passes from each peer, or to it: four chunks, and a little."""
+"""For what passes from each peer, or to it, relayed or carried: four chunks, and a little."""
 STREAM_POOL_BYTES: Final = 40 * limits.MIB
 CARRYING: Final = TransferOptions(patience_s=0.0, may_relay=False)
 """Of whole files that pass through the coordinator, which reaches nodes itself."""

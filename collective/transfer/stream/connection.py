@@ -9,6 +9,7 @@ before each piece; that is the back-pressure.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 import betterproto2
@@ -32,8 +33,19 @@ from collective.transfer.stream.frames import (
 
 WRITE_HIGH_BYTES: Final = 512 * KIB
 _BACKLOG_MAX_BYTES: Final = 4 * MIB
-"""Unread answers after which a peer that only asks and never reads is dropped."""
 _TRASH_BYTES: Final = 4 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBounds:
+    """What may wait on a connection until the other end takes it, in bytes."""
+
+    high_bytes: int = WRITE_HIGH_BYTES
+    """Where payload waits."""
+    backlog_max_bytes: int = _BACKLOG_MAX_BYTES
+    """Unread answers after which a peer that only asks and never reads is dropped."""
+    piece_bytes: int = PIECE_BYTES
+    """What is written at once."""
 
 
 class ConnectionHandler(Protocol):
@@ -56,8 +68,9 @@ class ChunkConnection(asyncio.BufferedProtocol):
 
     handler: ConnectionHandler
 
-    def __init__(self) -> None:
-        """Be not connected yet."""
+    def __init__(self, bounds: WriteBounds | None = None) -> None:
+        """Be not connected yet; ``bounds`` are those of the own member unless given."""
+        self._bounds = bounds or WriteBounds()
         self._reader = FrameReader(self)
         self._transport: asyncio.Transport | None = None
         self._lost: CollectiveError | None = None
@@ -74,6 +87,11 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """The host at the other end; empty if that is not known."""
         found = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(found[0]) if isinstance(found, tuple) and found else ""
+
+    @property
+    def piece_bytes(self) -> int:
+        """What is written at once, at most."""
+        return self._bounds.piece_bytes
 
     @property
     def open(self) -> bool:
@@ -141,7 +159,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
         self.send(kind, request_id, message, flags=flags)
         if (
             self._transport is not None
-            and self._transport.get_write_buffer_size() > _BACKLOG_MAX_BYTES
+            and self._transport.get_write_buffer_size() > self._bounds.backlog_max_bytes
         ):
             self.abort(UnreachableError("The peer reads no answers."))
 
@@ -194,7 +212,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._transport.set_write_buffer_limits(high=self._bounds.high_bytes)
         if self.open_transports is not None:
             self.open_transports.made(self._transport)
 

@@ -10,7 +10,7 @@ from collective.rpc.gen.collective.v1.transfer import GetHeader, GetResult, Tick
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.stream.chunk_client import peer_of
 from collective.transfer.stream.connection import ChunkConnection
-from collective.transfer.stream.frames import PIECE_BYTES, FrameType
+from collective.transfer.stream.frames import FrameType
 from collective.transfer.stream.outbound import FOLLOW_BYTES, PartsSource, Patience, Source
 from collective.transfer.stream.serving import ChunkStorage, Serving
 from collective.transfer.tickets.refusals import TicketRefusedError
@@ -136,7 +136,7 @@ class GetJob:
             except UnreachableError as error:
                 self._connection.abort(error)
                 raise
-            end = min(source.received, sent + PIECE_BYTES)
+            end = min(source.received, sent + self._connection.piece_bytes)
             result = None
             if not sent:
                 result = GetResult(

@@ -28,9 +28,10 @@ from collective.rpc.gen.collective.v1.transfer import (
     Ticket,
 )
 from collective.rpc.links import Dialer
+from collective.rpc.member_share import FOREIGN_UNREAD_MAX_BYTES, FOREIGN_WRITE_BYTES
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits
-from collective.transfer.stream.connection import ChunkConnection
+from collective.transfer.stream.connection import ChunkConnection, WriteBounds
 from collective.transfer.stream.frames import (
     BLOCKED,
     Blocked,
@@ -58,6 +59,11 @@ __all__ = ["ChunkServer", "ChunkStorage", "TransferCounts", "TransferLimits"]
 
 _FORWARDING: Final = ClientLimits(connections_per_peer=8, crowded_at_requests=1)
 """Payload passed on grows as fast as it arrives, so each has a connection of its own if possible."""
+FOREIGN_REQUESTS_MAX: Final = 16
+"""Requests at once on a connection of another member, which may have many of these."""
+FOREIGN_WRITES: Final = WriteBounds(
+    FOREIGN_WRITE_BYTES, FOREIGN_UNREAD_MAX_BYTES, piece_bytes=FOREIGN_WRITE_BYTES
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -156,7 +162,8 @@ class _ServerConnection:
         forget: Callable[[_ServerConnection], None],
         draining: Callable[[], bool],
     ) -> None:
-        self.connection = ChunkConnection()
+        self._is_foreign = peer.trust_domain != serving.identity.trust_domain
+        self.connection = ChunkConnection(FOREIGN_WRITES if self._is_foreign else None)
         self.connection.handler = self
         self._peer = peer
         self._serving = serving
@@ -206,7 +213,9 @@ class _ServerConnection:
         try:
             if self._draining():
                 raise BusyError("The server is shutting down; try again in a moment.")
-            if len(self._running) >= self._serving.limits.requests_per_connection:
+            limits = self._serving.limits
+            most = FOREIGN_REQUESTS_MAX if self._is_foreign else limits.requests_per_connection
+            if len(self._running) >= most:
                 raise BusyError("Too many requests at once on one connection; wait for answers.")
             if frame.type is FrameType.GET:
                 get = parse_head(GetHeader, head)

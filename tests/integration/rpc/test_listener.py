@@ -140,7 +140,7 @@ async def test_other_ca_in_the_pool_may_not_claim_our_domain(
     # OpenSSL lets it pass, since its pool holds both; the gate does not
     async with serve() as served:
         mixed = TrustStore({Domain("home.alice"): [pki.ca.certificate]})
-        served.listener._tls.load_verify_locations(
+        served.listener._tls().load_verify_locations(
             cadata=stranger.ca.certificate.public_bytes(Encoding.PEM).decode("ascii")
         )
         assert mixed.domains() == pki.trust.domains()

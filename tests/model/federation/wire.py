@@ -20,6 +20,7 @@ from collective.rpc.errors import from_detail, to_detail
 from collective.rpc.headers import REQUEST_ID_KEY
 from collective.rpc.identity import Expectation, Gate
 from collective.rpc.links import CONNECT_TIMEOUT_S, Links
+from collective.rpc.member_share import MemberShare
 from collective.rpc.service_edge import ServiceEdge
 
 S = TypeVar("S")
@@ -176,7 +177,8 @@ class _Links:
         gate: Gate,
         expect: Expectation,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        share: MemberShare | None = None,
     ) -> Wire:
-        del addresses, credentials, gate, connect_timeout_s
+        del addresses, credentials, gate, connect_timeout_s, share
         assert isinstance(expect, SpiffeId)
         return Wire(self._exchange.served[expect], self._own)
