@@ -38,7 +38,8 @@ async def test_a_wildcard_is_asked_on_loopback() -> None:
 
 
 async def test_silence_and_others_are_named() -> None:
-    async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"220 mail\r\n")
         writer.close()
 
