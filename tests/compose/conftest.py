@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ def engine() -> Iterator[Engine]:
     try:
         with running_engine() as engine:
             for line in engine.left_out:
-                print(f"compose: left out: {line}")
+                sys.stderr.write(f"compose: left out: {line}\n")
             yield engine
     except NoEngineError as error:
         pytest.skip(f"compose: left out, no container engine: {error}")

@@ -121,7 +121,9 @@ def _answers(environment: Mapping[str, str]) -> bool:
 @contextlib.contextmanager
 def _own_engine() -> Iterator[Engine]:
     if os.getuid() != 0 or shutil.which("dockerd") is None or shutil.which("ip") is None:
-        raise NoEngineError("no engine runs, and root, dockerd and iproute2 are needed to start one.")
+        raise NoEngineError(
+            "no engine runs, and root, dockerd and iproute2 are needed to start one."
+        )
     LAB.mkdir(parents=True, exist_ok=True)
     socket, log = LAB / "d.sock", LAB / "dockerd.log"
     subprocess.run(["ip", "netns", "add", NAMESPACE], capture_output=True, check=False)
@@ -135,7 +137,14 @@ def _own_engine() -> Iterator[Engine]:
     with log.open("wb") as out:
         daemon = subprocess.Popen(
             [
-                *(*inside, "dockerd", "--host", f"unix://{socket}", "--data-root", str(LAB / "data")),
+                *(
+                    *inside,
+                    "dockerd",
+                    "--host",
+                    f"unix://{socket}",
+                    "--data-root",
+                    str(LAB / "data"),
+                ),
                 *("--exec-root", str(LAB / "exec"), "--pidfile", str(LAB / "d.pid")),
             ],
             stdout=out,

@@ -137,7 +137,9 @@ class Person:
     def waits_healthy(self, services: tuple[str, ...] = ()) -> None:
         """Return when every container of ``services`` is healthy; of all with a check by default."""
         wanted = services or tuple(
-            f"{member}-{kind}" for member in ("alice", "bob", "carol") for kind in ("coordinator", "node")
+            f"{member}-{kind}"
+            for member in ("alice", "bob", "carol")
+            for kind in ("coordinator", "node")
         )
 
         def all_are() -> bool:

@@ -34,7 +34,9 @@ BEFORE: Final = {"Storage Distribution": "./bin/collective identity switch alice
 """What a reader has to do between two sections: the one before it leaves Bob's collective the current one."""
 
 COMMANDS: Final = commands()
-SECTIONS: Final = [(name, list(those)) for name, those in groupby(COMMANDS, lambda one: one.heading)]
+SECTIONS: Final = [
+    (name, list(those)) for name, those in groupby(COMMANDS, lambda one: one.heading)
+]
 
 
 def test_every_exception_is_of_the_text() -> None:
@@ -58,7 +60,8 @@ def test_commands_of(number: int, person: Person) -> None:
         person.types(BEFORE[heading])
     for command in those:
         run(person, command)
-    AFTER.get(heading, lambda _: None)(person)
+    if heading in AFTER:
+        AFTER[heading](person)
     report(person)
 
 
@@ -108,8 +111,13 @@ def after_start(person: Person) -> None:
 
 
 def after_files(person: Person) -> None:
-    assert person.types("./bin/collective read /shared/README.txt").out == "Welcome to the collective!\n"
-    movie = person.types("./bin/collective read /shared/media/movie.mp4 | cmp - ~/Downloads/movie.mp4")
+    assert (
+        person.types("./bin/collective read /shared/README.txt").out
+        == "Welcome to the collective!\n"
+    )
+    movie = person.types(
+        "./bin/collective read /shared/media/movie.mp4 | cmp - ~/Downloads/movie.mp4"
+    )
     assert movie.out == ""
     assert len(MOVIE) > 8 << 20, "several chunks"
 
@@ -139,13 +147,19 @@ def after_scaling(person: Person) -> None:
 def after_restore(person: Person) -> None:
     person.types("docker restart alice-coordinator")
     person.waits(lambda: person.status("alice"), "a restored coordinator")
-    assert person.types("./bin/collective read /shared/README.txt").out == "Welcome to the collective!\n"
+    assert (
+        person.types("./bin/collective read /shared/README.txt").out
+        == "Welcome to the collective!\n"
+    )
     options = person.operator("alice")
     shown = person.types(f"./bin/collective status {options}").out
     assert "collective node adopt" in shown, shown
     person.types(f"./bin/collective node adopt --all --yes {options}")
     person.waits(
-        lambda: person.types("echo more | ./bin/collective write /shared/more.txt", codes=(0, 6)).code == 0,
+        lambda: (
+            person.types("echo more | ./bin/collective write /shared/more.txt", codes=(0, 6)).code
+            == 0
+        ),
         "a write",
     )
     person.types("./bin/collective read /shared/media/movie.mp4 | cmp - ~/Downloads/movie.mp4")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 
@@ -39,7 +39,12 @@ needs_prometheus = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> str:
     done = subprocess.run(
-        ["promtool", *arguments], cwd=RULES, capture_output=True, text=True, check=False, timeout=120
+        ["promtool", *arguments],
+        cwd=RULES,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -64,7 +69,9 @@ def test_each_alert_says_what_to_do_and_is_tested() -> None:
 
 
 def builder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dashboards_build", COMPOSE / "grafana" / "build.py")
+    spec = importlib.util.spec_from_file_location(
+        "dashboards_build", COMPOSE / "grafana" / "build.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -84,7 +91,9 @@ def test_dashboards_are_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> N
 def prometheus(folder: Path, houses: Houses) -> Iterator[str]:
     """Yield the address of a Prometheus with the example's own file, but for where targets are, and how often."""
     config = (RULES / "prometheus.yml").read_text()
-    config = config.replace("_interval: 15s", "_interval: 1s").replace("_timeout: 10s", "_timeout: 1s")
+    config = config.replace("_interval: 15s", "_interval: 1s").replace(
+        "_timeout: 10s", "_timeout: 1s"
+    )
     nodes = ""
     for member in ("alice", "bob", "carol"):
         target = f"{member}-coordinator:9090"
@@ -158,7 +167,7 @@ class Load:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.failure: BaseException | None = None
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -194,7 +203,9 @@ def test_no_panel_is_empty_or_wrong_under_load(tmp_path: Path) -> None:
         alice.cli("grant", "add", "/shared:read", "ben@home.bob")
         with prometheus(tmp_path / "prometheus", houses) as address, Load(alice, own, foreign):
             wait_for(lambda: ask(address, "rate(collective_peer_calls_total[15s]) > 0"), "load")
-            houses["alice"].nodes[3].kill()  # repair has something to do
+            alice.nodes[3].kill()  # repair has something to do, and then the copies that come back
+            wait_for(lambda: ask(address, "rate(collective_repairs_total[15s]) > 0"), "repair")
+            alice.nodes[3].start()
             waiting = {query: title for path in DASHBOARDS for title, query in queries(path)}
             asked = len(waiting)
 
