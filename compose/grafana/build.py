@@ -276,8 +276,11 @@ FEDERATION: Final = dashboard(
         lines(
             "Copies challenged, a second",
             (
-                f"sum by (member, verdict) (rate(collective_challenged_copies_total{{{MEMBER}}}{RATE}))",
-                "{{member}} {{verdict}}",
+                (
+                    f"sum by (member) (rate(collective_challenged_copies_total{{{MEMBER}}}{RATE}))"
+                    f" or 0 * sum by (member) (collective_nodes_total{{{MEMBER}}})"
+                ),
+                "{{member}}",
             ),
         ),
         lines(

@@ -12,7 +12,7 @@ from tests.compose.person import Person
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MEMBERS: Final = ("alice", "bob", "carol")
-NODE_VOLUME: Final = "320m"
+NODE_VOLUME: Final = "160m"  # less than a container may have of memory, which it counts as
 FILLED: Final = "small-volume.yml"
 """Carol's node volume on a file system of that size, so that it can be filled; it lives as long as it is in use."""
 
@@ -51,7 +51,7 @@ def reads(person: Person, member: str) -> None:
 def writes(person: Person, member: str) -> None:
     def written() -> bool:
         done = person.types(
-            f"echo new | collective write /shared/new --collective {member}-homelab",
+            f"date +%s.%N | collective write /shared/new --collective {member}-homelab",
             codes=(0, 1, 5, 6, 8),
         )
         return done.code == 0
@@ -112,7 +112,8 @@ def test_a_full_volume_is_told_and_got_over(client: Person) -> None:
 
     client.waits(full, "nodes that say that their disk is full")
     done = client.types(
-        "collective put ~/Downloads/movie.mp4 /shared/more --collective carol-homelab", codes=(6,)
+        "head -c 5000000 /dev/urandom | collective write /shared/more --collective carol-homelab",
+        codes=(6,),
     )
     assert done.err
     reads(client, "carol")
