@@ -25,7 +25,8 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-systemd simulate simulate-houses simulate-long simulate-mutants check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-systemd simulate simulate-houses simulate-long simulate-mutants \
+	test-compose test-compose-smoke check \
 	format bench bench-peers bench-houses bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -66,7 +67,7 @@ demo: $(RUNTIME) ## Run three members that peer, on loopback; ONCE=1 stops by it
 	$(BIN)/python -m collective demo $(if $(filter-out 0 no false,$(ONCE)),--once)
 
 test: $(DEV) ## Run every test but the long suites below, whose short versions are in it
-	$(PYTEST) $(PARALLEL) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow and not compose" $(PYTEST_ARGS)
 
 test-quick: $(DEV) ## Run unit tests only
 	$(PYTEST) $(PARALLEL) -m "not slow" tests/unit $(PYTEST_ARGS)
@@ -113,6 +114,12 @@ test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and nod
 	@[ -x $(SCANNERS)/bin/sslyze ] || { $(PYTHON) -m venv $(SCANNERS) && $(SCANNERS)/bin/python -m pip \
 		--disable-pip-version-check -q install sslyze; }
 	$(BIN)/python -m tests.tls --sslyze $(SCANNERS)/bin/sslyze
+
+test-compose: $(DEV) ## The Compose example in containers: the source text's commands, faults, a full volume; as root
+	$(PYTEST) --timeout=3600 -m compose tests/compose -s $(PYTEST_ARGS)
+
+test-compose-smoke: $(DEV) ## Only whether the Compose example comes up and serves
+	$(PYTEST) --timeout=1800 -m compose -k smoke tests/compose -s $(PYTEST_ARGS)
 
 check: $(DEV) ## Lint, formatting, types, import contracts, nothing past the world
 	$(BIN)/ruff check .

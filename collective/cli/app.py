@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "init",
     "join": "join",
     "serve": "serve",
+    "healthcheck": "healthcheck",
     "status": "status",
     "audit": "audit",
     "mkdir": "names",

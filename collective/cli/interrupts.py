@@ -18,10 +18,21 @@ INTERRUPTED: Final = 130
 """The exit code of what Ctrl-C ended, as shells have it."""
 
 
+_BY_SIGNAL: Final = INTERRUPTED - signal.SIGINT
+_FIRST: Final = 1
+
+
 def end_at_once() -> None:
-    """Have Ctrl-C end the process from now on, silently; a caller's wish to ignore it holds."""
+    """Have Ctrl-C end the process from now on, silently; a caller's wish to ignore it holds.
+
+    The first process of a container is not ended by a signal that it has no handler for, so it gets one for
+    SIGTERM; and it inherits every process in it whose parent is gone, so it has the kernel bury these.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+    if os.getpid() == _FIRST:
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 @contextmanager
@@ -41,9 +52,9 @@ def ending_in_order() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
     try:
         if os.isatty(2):
             os.write(2, b"\n")
     finally:
-        os._exit(INTERRUPTED)
+        os._exit(_BY_SIGNAL + number)

@@ -115,3 +115,32 @@ async def test_without_trouble_nothing_is_relayed(
         assert await read(collective, "/relay/plain") == Material(9 * MIB, seed=33).all()
     assert seen["node"] > 0
     assert seen["coordinator"] == 0
+
+
+@pytest.mark.parametrize("down", [1, 2])
+async def test_it_relays_where_few_nodes_are_left(
+    prepared: Cluster, dialled: Counter[str], request: pytest.FixtureRequest, down: int
+) -> None:
+    """With a quorum of nodes that is up, no more have to be found unreachable than there are."""
+    path = f"/relay/few-{down}-{request.node.callspec.id}"
+    material = Material(5 * MIB, seed=down)
+    prepared.write(path, material.all())
+    prepared.wait_status(lambda status: not status["chunks"]["under_replicated"], "all copies")
+    gone = prepared.nodes[:down]
+    for node in gone:
+        node.kill()
+    try:
+        prepared.wait_status(
+            lambda status: sum(one["state"] == "down" for one in status["local_nodes"]) == down,
+            "nodes that are down",
+        )
+        async with connected(prepared) as collective:
+            assert await read(collective, path) == material.all()
+        if down == 1:
+            async with connected(prepared) as collective:  # one that knows nothing yet
+                await collective.write(f"{path}-new", b"one chunk, so one first hop")
+            assert prepared.read(f"{path}-new") == b"one chunk, so one first hop"
+    finally:
+        for node in gone:
+            node.restart()
+        prepared.wait_healthy(3)

@@ -80,6 +80,8 @@ class ServeSettings:
     log_level: LogLevel = "info"
     data_dir: str = "data"
     cert_dir: str = "certs"
+    node_slots_dir: str | None = None
+    """Where a node takes a slot: ``data_dir`` and ``cert_dir`` are then relative to that."""
     heartbeat_interval_s: float = limits.HEARTBEAT_INTERVAL_S
     node_suspect_after_s: float = limits.NODE_SUSPECT_AFTER_S
     node_down_after_s: float = limits.NODE_DOWN_AFTER_S
@@ -193,6 +195,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("log_level", "log_level", choice(LOG_LEVELS), "debug, info, warning or error."),
     Setting("data_dir", "data_dir", some_text, "Where catalogue and chunks lie."),
     Setting("cert_dir", "cert_dir", some_text, "Where keys and certificates lie."),
+    Setting(
+        "node_slots_dir",
+        "node_slots_dir",
+        some_text,
+        "A folder that equal nodes share; each takes a slot with data and certs of its own.",
+        "none",
+    ),
     Setting(
         "heartbeat_interval", "heartbeat_interval_s", duration_s(0.05), "How often nodes call."
     ),

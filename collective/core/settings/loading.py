@@ -158,6 +158,7 @@ def _complete(roles: frozenset[ServeRole], values: dict[str, Any]) -> ServeSetti
         settings = ServeSettings(**values)
     if settings.join_code and settings.join_code_file:
         raise SettingsError("Give COLLECTIVE_JOIN_CODE or COLLECTIVE_JOIN_CODE_FILE, not both.")
+    _check_slots(settings)
     timings = (
         settings.heartbeat_interval_s,
         settings.node_suspect_after_s,
@@ -169,6 +170,25 @@ def _complete(roles: frozenset[ServeRole], values: dict[str, Any]) -> ServeSetti
             "Timings must grow: heartbeat interval, then node suspect, down and lost after."
         )
     return settings
+
+
+def _check_slots(settings: ServeSettings) -> None:
+    """Slots are for processes that are nodes and nothing else, with their dirs inside."""
+    if settings.node_slots_dir is None:
+        return
+    if settings.roles != {"node"}:
+        raise SettingsError("COLLECTIVE_NODE_SLOTS_DIR is for a process that is a node alone.")
+    if settings.node_id is not None:
+        raise SettingsError(
+            "Give COLLECTIVE_NODE_SLOTS_DIR or COLLECTIVE_NODE_ID, not both: a slot has its own id."
+        )
+    for variable, path in (("DATA_DIR", settings.data_dir), ("CERT_DIR", settings.cert_dir)):
+        parts = path.split("/")
+        if path.startswith("/") or ".." in parts:
+            raise SettingsError(
+                f"With COLLECTIVE_NODE_SLOTS_DIR, {PREFIX}{variable} is a folder in the slot, like"
+                f" 'data', not {path}."
+            )
 
 
 def _need(settings: ServeSettings, role: str, *attributes: str) -> None:

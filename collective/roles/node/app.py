@@ -23,6 +23,7 @@ from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.node_memory import MEMORY_NAME, NodeMemory
+from collective.roles.node.slots import take_slot
 from collective.roles.node.wiring import Kept, Serving, Working, wire_serving, wire_working
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
@@ -43,12 +44,7 @@ class NodeRole:
         settings = runtime.settings
         if settings.node_address is None:
             raise SettingsError("A node needs COLLECTIVE_NODE_ADDRESS.")
-        # The disk's calls take absolute paths, and both dirs may be given relative to where we are.
-        self._settings = replace(
-            settings,
-            data_dir=os.path.abspath(settings.data_dir),
-            cert_dir=os.path.abspath(settings.cert_dir),
-        )
+        self._settings = settings
         self._address: Address = settings.node_address
         self._runtime = runtime
         self._world = runtime.world
@@ -95,7 +91,8 @@ class NodeRole:
         return refusal or (self._watch.sentence if self._watch is not None else "")
 
     async def start(self, supervisor: Supervisor) -> None:
-        """Enrol if need be, open the store, listen, and begin to beat."""
+        """Take a slot, enrol if need be, open the store, listen, and begin to beat."""
+        self._settings = _below(self._settings, await self._base())
         enrolled = await Enrolment(self._settings, self._world, self._links).enrol()
         store = self._store = await self._open_store(enrolled)
         self._closing.push_async_callback(store.close)
@@ -145,6 +142,16 @@ class NodeRole:
             await self._serving.listener.shut(SHUT_GRACE_S)
         await self._closing.aclose()
 
+    async def _base(self) -> str:
+        """Return the folder that relative dirs are in: a slot, locked until the end, or where we are."""
+        slots = self._settings.node_slots_dir
+        if slots is None:
+            return os.getcwd()
+        slot = await self._world.threads.run_to_end(take_slot, slots, self._disk)
+        self._closing.callback(slot.lock.release)
+        self._log.info("slot taken", slot=slot.path)
+        return slot.path
+
     @property
     def _folder(self) -> str:
         return os.path.join(self._settings.data_dir, "node")
@@ -172,6 +179,15 @@ class NodeRole:
         if not self._disk.exists(folder):
             return self._disk.space(_existing(self._disk, folder)).free_bytes
         return default_capacity(self._disk, folder)
+
+
+def _below(settings: ServeSettings, base: str) -> ServeSettings:
+    """Return ``settings`` with absolute dirs, as the disk's calls take them; relative ones are in ``base``."""
+    return replace(
+        settings,
+        data_dir=os.path.normpath(os.path.join(base, settings.data_dir)),
+        cert_dir=os.path.normpath(os.path.join(base, settings.cert_dir)),
+    )
 
 
 def _existing(disk: Disk, folder: str) -> str:

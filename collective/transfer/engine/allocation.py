@@ -36,8 +36,9 @@ async def allocate(
 ) -> Sequence[ChunkPlan]:
     """Tell of ``holes``, and return a plan for each of ``extents``, without nodes that are avoided.
 
-    When that leaves too few, all nodes are asked for (a hung one may have come back), and again
-    until ``patience_s`` (by default the engine's) are over.  Raises NotEnoughCopiesError then.
+    When that leaves too few, those that cannot be reached directly are relayed to; then all nodes are
+    asked for (a hung one may have come back), and again until ``patience_s`` (by default the
+    engine's) are over.  Raises NotEnoughCopiesError then.
     """
     if patience_s is None:
         patience_s = engine.options.patience_s
@@ -49,6 +50,9 @@ async def allocate(
                 call, upload, extents, holes, mode=engine.choice.mode, exclude=exclude
             )
         except NotEnoughCopiesError:
+            if exclude and engine.choice.relay_to_the_rest():
+                exclude = engine.health.avoided()
+                continue
             if engine.clock.monotonic_s() + PAUSE_S > until_s:
                 raise
             if not exclude:

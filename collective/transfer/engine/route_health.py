@@ -118,5 +118,22 @@ class RouteChoice:
         if mode is RouteMode.DIRECT:
             self._unreached.add(node)
         if self.mode is not before:
-            for other in self._unreached:
-                self._health.forgive(other)
+            self._forgive()
+
+    def relay_to_the_rest(self) -> bool:
+        """Relay from now on if nodes were not reached, fewer than it takes, and none ever was.
+
+        For when there are too few without them: whether they are dead is then the coordinator's to find out.
+        Return whether it begins.
+        """
+        before = self.mode
+        if self._unreached:
+            self._relay_after = min(self._relay_after, len(self._unreached))
+        if self.mode is before:
+            return False
+        self._forgive()
+        return True
+
+    def _forgive(self) -> None:
+        for node in self._unreached:
+            self._health.forgive(node)

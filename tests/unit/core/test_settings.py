@@ -127,3 +127,31 @@ def test_every_setting_says_what_it_means_and_a_default_that_it_accepts() -> Non
             assert setting.parse(setting.default) == getattr(defaults, setting.attribute)
         elif setting.name not in {"domain", "name"}:
             assert not getattr(defaults, setting.attribute), setting.name
+
+
+NODE = {"COLLECTIVE_NODE_ADDRESS": ":8101", "COLLECTIVE_NODE_SLOTS_DIR": "/nodes"}
+
+
+def test_the_dirs_of_a_node_with_slots_are_in_its_slot() -> None:
+    settings = load(("node",), NODE)
+    assert (settings.node_slots_dir, settings.data_dir) == ("/nodes", "data")
+
+
+@pytest.mark.parametrize(
+    ("roles", "change", "words"),
+    [
+        (("node", "coordinator"), ALICE, "a node alone"),
+        (("node",), {"COLLECTIVE_NODE_ID": "alice-node-01"}, "not both"),
+        (
+            ("node",),
+            {"COLLECTIVE_DATA_DIR": "/data"},
+            "COLLECTIVE_DATA_DIR is a folder in the slot",
+        ),
+        (("node",), {"COLLECTIVE_CERT_DIR": "../certs"}, "COLLECTIVE_CERT_DIR is a folder"),
+    ],
+)
+def test_slots_go_with_no_other_place(
+    roles: tuple[str, ...], change: dict[str, str], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load(roles, {**NODE, **change})

@@ -1,0 +1,70 @@
+"""The example comes up, federated, and a client outside of it writes and reads: what CI has time for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compose.person import Person
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
+MEMBERS = {"alice": "home.alice", "bob": "garage.bob", "carol": "office.carol"}
+
+
+def test_smoke_three_members_come_up_peer_and_serve_a_client(person: Person) -> None:
+    person.types("docker compose up -d", timeout_s=900)
+    person.waits_healthy()
+    for member in MEMBERS:
+        assert len(person.nodes(member)) == 3
+        peers = person.waits(
+            lambda member=member: [  # type: ignore[misc]
+                one["domain"] for one in person.status(member)["peers"] if one["is_healthy"]
+            ],
+            "peers",
+        )
+        assert set(peers) <= set(MEMBERS.values())
+    person.types("collective identity init --global-id me@homelab.collective.local")
+    code = person.types(
+        f"collective invite generate --grant /shared:read+write {person.operator('alice')}"
+    ).out.split()[-1]
+    person.types(f"collective invite redeem {code}")
+    person.types("collective mkdir /shared && collective put ~/Downloads/movie.mp4 /shared/m")
+    person.types("collective read /shared/m | cmp - ~/Downloads/movie.mp4")
+
+
+LOOK = """
+id -u
+touch /opt/x 2>/dev/null && echo "the root can be written"
+touch /tmp/x || echo "/tmp cannot be written"
+for tool in cc gcc ld; do which $tool >/dev/null && echo "$tool is in the image"; done
+echo --
+grep -rl "PRIVATE KEY" /data /collective /nodes /introductions
+echo --
+find /collective -type f
+"""
+
+
+def test_smoke_containers_can_do_little_and_hold_only_their_own_keys(person: Person) -> None:
+    engine = person.engine
+    for member in MEMBERS:
+        others = [one for one in MEMBERS if one != member]
+        coordinator = f"{member}-coordinator"
+        for container in (coordinator, *person.containers(f"{member}-node")):
+            seen = engine.docker("exec", container, "sh", "-c", LOOK).out.split("--\n")
+            assert seen[0] == "10001\n"
+            keys = seen[1].split()
+            assert keys
+            for other in others:
+                assert not any(f"/{other}-" in key for key in keys), keys
+            if container != coordinator:
+                assert all(key.startswith("/nodes/") and "/certs/nodes/" in key for key in keys)
+                assert seen[2].split() == ["/collective/certs/join/node.code"]
+    check = engine.docker("inspect", "-f", "{{json .Config.Healthcheck.Test}}", "alice-coordinator")
+    assert check.out.strip() == '["CMD","collective","healthcheck"]'
+
+
+def test_smoke_a_container_ends_by_itself_on_sigterm(person: Person) -> None:
+    engine = person.engine
+    node = person.containers("carol-node")[0]
+    for container in (node, "carol-coordinator"):
+        engine.docker("stop", "-t", "60", container)
+        assert engine.docker("inspect", "-f", "{{.State.ExitCode}}", container).out.strip() == "0"
