@@ -25,7 +25,6 @@ from collective.rpc.tls import ALPN_GRPC
 from collective.rpc.unverified import UnverifiedGate
 
 TIMEOUT_S: Final = 3.0
-_HTTP_MOST_BYTES: Final = 1 << 20
 _NOWHERE: Final = ("192.0.2.1", 9)
 """An address for documentation (RFC 5737): no packet is sent to choose a route to it."""
 
@@ -130,32 +129,6 @@ def _of_leaf(leaf: bytes | None, latency_ms: float) -> Seen:
     except CollectiveError as error:
         return Seen(Answer.OTHER_TLS, latency_ms, why=error.message)
     return Seen(Answer.MEMBER, latency_ms, certified)
-
-
-async def page(address: Address, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
-    """Return status and body of a page of a metrics listener.
-
-    Raises:
-        UnreachableError: nothing answers there, or not by HTTP.
-    """
-    writer: asyncio.StreamWriter | None = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
-            raw = await reader.read(_HTTP_MOST_BYTES)
-            while more := await reader.read(_HTTP_MOST_BYTES - len(raw)):
-                raw += more
-    except (OSError, TimeoutError) as error:
-        raise UnreachableError(f"No metrics listener answers at {address}.") from error
-    finally:
-        if writer is not None:
-            writer.transport.abort()
-    head, _, body = raw.partition(b"\r\n\r\n")
-    parts = head.split(b" ", 2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():  # noqa: PLR2004
-        raise UnreachableError(f"What answers at {address} is no metrics listener.")
-    return int(parts[1]), body.decode("utf-8", "replace")
 
 
 async def time_at(links: Links, bootstraps: tuple[Address, ...]) -> int:

@@ -178,7 +178,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "rpc/acceptor.py": (NETWORK, "the listening sockets"),
     "rpc/connect.py": (NETWORK, "the connecting ones"),
     "rpc/probing.py": (NETWORK, "looks at what answers, for a diagnosis"),
-    "rpc/probe.py": (NETWORK, "a question to a health listener, without an event loop"),
+    "rpc/metrics_page.py": (NETWORK, "a question to a health listener, without an event loop"),
     "roles/runtime/lifecycle.py": (REAL, _ENTRY),
     "roles/runtime/signals.py": (f"{PROCESS} {THREADS}", "a blocked loop hears signals too"),
     "roles/runtime/notify.py": (NETWORK, "the service manager's socket"),

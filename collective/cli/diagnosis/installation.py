@@ -24,6 +24,7 @@ from collective.roles.bootstrap.app import find_credentials
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path
 from collective.rpc import probing
 from collective.rpc.links import Links
+from collective.rpc.metrics_page import ask
 from collective.rpc.probing import Answer
 
 BACKUP_OLD_S: Final = 7 * 86_400.0
@@ -298,7 +299,7 @@ class Inspection:
 
     async def _health(self, metrics: Address) -> list[Finding]:
         try:
-            status, body = await probing.page(metrics, "/readyz")
+            status, body = ask(metrics, "/readyz", timeout_s=probing.TIMEOUT_S)
         except UnreachableError as error:
             text = "something else may have its port; the process serves all the same"
             return [warning("health", error.message, text)]

@@ -8,6 +8,7 @@ from collective.cli.diagnosis.findings import Finding, fine, problem
 from collective.core.errors import ExitCode, UnreachableError
 from collective.core.units import Address
 from collective.rpc import probing
+from collective.rpc.metrics_page import ask
 from collective.rpc.probing import Answer, Seen
 
 _STARTED: Final = (
@@ -66,7 +67,7 @@ async def _not_it(address: Address, seen: Seen) -> Finding:
 
 async def _without_tls(address: Address) -> Finding:
     try:
-        status, _ = await probing.page(address, "/healthz")
+        status, _ = ask(address, "/healthz", timeout_s=probing.TIMEOUT_S)
         is_metrics = status == 200  # noqa: PLR2004 - OK of HTTP
     except UnreachableError:
         is_metrics = False

@@ -10,7 +10,7 @@ import pytest
 from collective.core.errors import UnreachableError
 from collective.core.units import Address
 from collective.roles.runtime.http import ObserveListener
-from collective.rpc.probe import ask
+from collective.rpc.metrics_page import ask
 
 PATIENCE_S = 60.0
 
