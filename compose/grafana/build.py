@@ -316,6 +316,39 @@ FEDERATION: Final = dashboard(
             ),
             unit="ops",
         ),
+        lines(
+            "Calls passed on to peers: 95 of 100 take at most",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (member, peer, le)"
+                    f" (rate(collective_peer_call_duration_seconds_bucket{{{MEMBER}}}{RATE})))"
+                ),
+                "{{member}} asks {{peer}}",
+            ),
+            unit="s",
+        ),
+        lines(
+            "Bytes of files moved across members, a second",
+            (
+                f"sum by (member, peer, direction) (rate(collective_peer_moved_bytes_total{{{MEMBER}}}{RATE}))",
+                "{{member}} {{direction}} {{peer}}",
+            ),
+            unit="Bps",
+        ),
+        lines(
+            "Refused to peers and their people, a second",
+            (
+                f"sum by (member, peer) (rate(collective_peer_refusals_total{{{MEMBER}}}{RATE}))",
+                "{{member}} refused {{peer}}",
+            ),
+            unit="ops",
+        ),
+        stat(
+            "Age of a peer's bundle",
+            f"time() - collective_peer_bundle_timestamp_seconds{{{MEMBER}}}",
+            "{{member}} knows {{peer}}",
+            unit="s",
+        ),
         stat(
             "Certificates run out in",
             f"min by (member) (collective_certificate_expiry_timestamp_seconds{{{MEMBER}}} - time())",
