@@ -15,8 +15,8 @@ with any of them is worked out as a whole at each change.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from collective.core.ids import Domain, SpiffeId
@@ -252,15 +252,15 @@ class GrantBook:
         """Return the grants that ``principal`` gave, live or not."""
         return [self._grants[one] for one in self._by_giver.get(principal, ())]
 
-    def receivers_named(self, own: Domain, domains: Collection[Domain]) -> Sequence[SpiffeId]:
-        """Return whom ``own`` vouches for under a name in one of ``domains``, and who was given anything."""
-        return [
-            one
-            for one in self._by_principal
-            if one.trust_domain == own
-            and one.global_id is not None
-            and one.global_id.domain in domains
-        ]
+    def receivers_named(
+        self, own: Domain, domains: Collection[Domain]
+    ) -> Mapping[Domain, Sequence[SpiffeId]]:
+        """Return who was given anything, is vouched for by ``own``, and has a name in one of ``domains``."""
+        wanted, found = set(domains), defaultdict[Domain, list[SpiffeId]](list)
+        for one in self._by_principal:
+            if one.trust_domain == own and one.global_id and one.global_id.domain in wanted:
+                found[one.global_id.domain].append(one)
+        return found
 
     def given_by_member(self, domain: Domain) -> Sequence[Grant]:
         """Return the grants that users gave whom the member of ``domain`` vouches for, live or not."""

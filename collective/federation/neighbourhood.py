@@ -26,9 +26,9 @@ class Neighbourhood:
         """Return the nodes of peers, as each told of them last."""
         return self._links.nodes()
 
-    def warnings(self) -> Sequence[str]:
+    async def warnings(self) -> Sequence[str]:
         """Return what the operator should know, one sentence each."""
-        told = list(self._links.warnings())
+        told = list(await self._links.warnings())
         if self._introductions is not None:
             told += self._introductions.warnings()
         return told

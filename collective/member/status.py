@@ -59,7 +59,7 @@ class Neighbours(Protocol):
         """Return their nodes, as each told of them last."""
         ...
 
-    def warnings(self) -> Sequence[str]:
+    async def warnings(self) -> Sequence[str]:
         """Return what the operator should know of them, one sentence each."""
         ...
 
@@ -156,7 +156,7 @@ class MemberStatus:
                 *await self._catalog.upkeep.notices(),
                 *await self._trust.expiry.warnings(now_s),
                 *report_warnings(self._health.reports()),
-                *self._neighbours.warnings(),
+                *await self._neighbours.warnings(),
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],

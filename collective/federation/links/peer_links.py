@@ -108,7 +108,9 @@ class PeerLinks:
         """
         found = []
         for known in self._book.active():
-            link = self._open[known.bundle.domain]
+            link = self._open.get(known.bundle.domain)
+            if link is None:
+                continue  # taken up a moment ago
             health = link.health
             found.append(
                 PeerStatus(
@@ -144,16 +146,27 @@ class PeerLinks:
         """Return the nodes of peers, as each told of them last; of one that is away none is healthy."""
         found: list[NodeStatus] = []
         for domain, record in self._words.records():
-            is_there = self._open[domain].health.is_healthy
+            link = self._open.get(domain)
+            is_there = link is not None and link.health.is_healthy
             found += [
                 node if is_there else replace(node, is_healthy=False, state=ShownState.AWAY)
                 for node in record.nodes
             ]
         return found
 
-    def warnings(self) -> Sequence[str]:
+    async def warnings(self) -> Sequence[str]:
         """Return what the operator should know of peers, one sentence each."""
-        told = [one for known in self._book.all.values() for one in peer_warnings.of_peering(known)]
+        new = [
+            domain
+            for domain, known in self._book.all.items()
+            if not known.peer.is_seen and known.peer.state is not PeerState.REMOVED
+        ]
+        names = await self._book.names_given_out(new)
+        told = [
+            one
+            for domain, known in self._book.all.items()
+            for one in peer_warnings.of_peering(known, names.get(domain, ()))
+        ]
         for domain, link in self._open.items():
             told += peer_warnings.of_absence(link.health)
             told += [
@@ -184,7 +197,6 @@ class PeerLinks:
             taken_ms=known.peer.taken_ms,
             figures=self._figures(known.bundle.domain, granted),
             not_taken=() if link is None else tuple(self._words.not_taken(link.domain)),
-            names_here=known.names,
             reach=None if link is None else link.reach_told,
         )
 

@@ -225,6 +225,7 @@ class PeerWords:
         try:
             bundle = newer_bundle(known, signed, self._clock.wall_s())
             if bundle is not None:
+                self._book.require_renewable(signed, bundle)
                 self._require_seldom(domain)
                 await self._book.renew(signed, bundle)
         except OlderBundleError:
@@ -236,6 +237,9 @@ class PeerWords:
             raise
         else:
             self._of(teller).not_taken.pop(domain, None)
+            if bundle is not None:  # whoever told of the former one
+                for there in self._peers.values():
+                    there.not_taken.pop(domain, None)
         return True
 
     def _require_seldom(self, domain: Domain) -> None:

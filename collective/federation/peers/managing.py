@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -68,11 +69,12 @@ class Managing:
         """
         await self._identities.require_admin(call, "see peers")
         granted = await self._book.granted()
-        found = [
-            self._live.describe(known, granted)
+        listed = [
+            known
             for known in self._book.all.values()
             if with_removed or known.peer.state is not PeerState.REMOVED
         ]
+        found = await self._described(listed, granted)
         fresh = [one.domain for one in found if not one.is_seen]
         if shown and fresh:
             await self._peers.note_seen(call, fresh)
@@ -81,7 +83,22 @@ class Managing:
 
     async def one(self, domain: Domain) -> PeerFacts:
         """Return a peer that was just taken up or changed."""
-        return self._live.describe(self._book.all[domain], await self._book.granted())
+        [found] = await self._described([self._book.all[domain]], await self._book.granted())
+        return found
+
+    async def _described(
+        self, listed: Sequence[Known], granted: Mapping[Domain, int]
+    ) -> list[PeerFacts]:
+        names = await self._book.names_given_out(
+            [one.bundle.domain for one in listed if one.peer.state is not PeerState.REMOVED]
+        )
+        return [
+            replace(
+                self._live.describe(one, granted),
+                names_here=tuple(names.get(one.bundle.domain, ())),
+            )
+            for one in listed
+        ]
 
     async def show(self, call: Call, domain: Domain) -> tuple[PeerFacts, PeerGrants]:
         """Return a peer, or a tombstone, and what is granted in both directions.

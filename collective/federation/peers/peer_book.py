@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 import structlog
 from cryptography import x509
 
-from collective.catalog.decisions.peers import taken_up
+from collective.catalog.decisions.peers import renewed, taken_up
 from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UsageError
 from collective.core.ids import Domain, SpiffeId
@@ -61,8 +61,6 @@ class Known:
 
     peer: Peer
     bundle: Bundle
-    names: tuple[SpiffeId, ...] = ()
-    """People of this member with a name in its domain: given out before it was a peer."""
 
 
 class PeerBook:
@@ -167,6 +165,12 @@ class PeerBook:
         """Return the first GRANTS_SHOWN_MAX grants here to another member and its people."""
         return await self._kept.grants_to(domain, GRANTS_SHOWN_MAX)
 
+    async def names_given_out(
+        self, domains: Collection[Domain]
+    ) -> Mapping[Domain, Sequence[SpiffeId]]:
+        """Return people of this member whose name is in one of ``domains``, given out before it was a peer."""
+        return await self._kept.names_given_out(self._own, domains) if domains else {}
+
     # --- changes ---------------------------------------------------------------------------------
 
     async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
@@ -204,6 +208,11 @@ class PeerBook:
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
         return await self._change(bundle, lambda: self._kept.introduce(wanted))
 
+    def require_renewable(self, signed: SignedBundle, bundle: Bundle) -> None:
+        """Raise as :meth:`renew` would by what is known now; nothing is changed."""
+        renewed(self.require(bundle.domain).peer, peer_of(signed, bundle, PeerState.ACTIVE))
+        self._require_apart(bundle)
+
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
         """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
 
@@ -218,27 +227,38 @@ class PeerBook:
 
     async def remove(self, actor: Call, domain: Domain) -> Peer:
         """End a peering; connections of the peer end at once."""
-        return await self._change(None, lambda: self._kept.remove(actor, domain))
+        return await self._change(None, lambda: self._kept.remove(actor, domain), ends=domain)
 
     async def ended(self, domain: Domain) -> None:
         """Take up that a peer has ended the peering: it ends here as well, and an admin is told."""
         self._log.warning("peer has ended the peering", domain=domain)
         own = Call.own(self._own)
-        await self._change(None, lambda: self._kept.remove(own, domain, by_them=True))
+        await self._change(None, lambda: self._kept.remove(own, domain, by_them=True), ends=domain)
 
-    async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
-        """Make a change, and have trust follow it also where the one who asked for it is gone by then."""
-        return await self._acts.see_through(self._made(bundle, change))
+    async def _change(
+        self,
+        bundle: Bundle | None,
+        change: Callable[[], Awaitable[_T]],
+        *,
+        ends: Domain | None = None,
+    ) -> _T:
+        """Make a change, and have trust follow it also where the one who asked for it is gone by then.
 
-    async def _made(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
+        ``ends``: the peer that counts no more from then on, whatever else fails.
+        """
+        return await self._acts.see_through(self._made(bundle, change, ends))
+
+    async def _made(
+        self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]], ends: Domain | None
+    ) -> _T:
         async with self._changing:
             if bundle is not None:
                 self._require_apart(bundle)
             stored = await change()
-            await self._follow()
+            await self._follow(ends)
             return stored
 
-    async def _follow(self) -> None:
+    async def _follow(self, ends: Domain | None) -> None:
         """Have trust and the watchers follow a change that was made; the worker does, where that fails."""
         try:
             await self._reload()
@@ -246,6 +266,10 @@ class PeerBook:
             self._is_behind = True
             self._fell_behind.set()
             self._log.error("change of a peer not taken up yet", reason=str(error))
+            if ends in self._known:
+                known = self._known[ends]
+                ended = replace(known, peer=replace(known.peer, state=PeerState.REMOVED))
+                self._take_up({**self._known, ends: ended})
 
     def _read(self, signed: SignedBundle) -> Bundle:
         bundle = open_bundle(signed)
@@ -282,10 +306,11 @@ class PeerBook:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue
             found[peer.domain] = Known(peer, bundle)
-        present = [one for one in found if found[one].peer.state is not PeerState.REMOVED]
-        for domain, names in (await self._kept.names_given_out(self._own, present)).items():
-            found[domain] = replace(found[domain], names=tuple(names))
-        self._known = found
+        self._take_up(found)
+        self._is_behind = False
+
+    def _take_up(self, found: dict[Domain, Known]) -> None:
+        """Have these peers, and no others, count from now on."""
         trusted = {
             domain: known.bundle.authorities
             for domain, known in found.items()
@@ -295,13 +320,13 @@ class PeerBook:
             domain for domain, known in found.items() if known.peer.state is PeerState.REMOVED
         )
         self._shown.trust_peers(trusted, shut_out)
+        self._known = found
         self._revoked = {
             domain: revoked for domain, revoked in self._revoked.items() if self.is_peer(domain)
         }
         self._settle_digest()
         for changed in self._watchers:
             changed()
-        self._is_behind = False
 
 
 def peer_of(signed: SignedBundle, bundle: Bundle, state: PeerState) -> Peer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from collective.core.ids import Domain, SpiffeId
 from collective.federation.links.health import PeerHealth
 from collective.federation.peers.peer_book import Known
 from collective.model.peers import PeerState
@@ -13,8 +14,11 @@ from collective.pki.bundle import fingerprint
 _NAMES_SHOWN: Final = 5
 
 
-def of_peering(known: Known) -> Iterator[str]:
-    """Yield what is to be looked at before a peering counts as seen."""
+def of_peering(known: Known, names: Sequence[SpiffeId] = ()) -> Iterator[str]:
+    """Yield what is to be looked at before a peering counts as seen.
+
+    ``names``: people of this member with a name in its domain, given out before it was a peer.
+    """
     peer = known.peer
     domain, compared = peer.domain, fingerprint(peer.authority_digest)
     if peer.state is PeerState.WAITING:
@@ -31,8 +35,8 @@ def of_peering(known: Known) -> Iterator[str]:
             f"{domain} has ended the peering, and with it its people's grants here; see: collective"
             " peer list --all"
         )
-    if known.names and not peer.is_seen and peer.state is not PeerState.REMOVED:
-        yield of_names(known)
+    if names and not peer.is_seen and peer.state is not PeerState.REMOVED:
+        yield _of_names(domain, names)
 
 
 def _way(known: Known) -> str:
@@ -42,14 +46,13 @@ def _way(known: Known) -> str:
     return "by the introductions folder, or by its code that was accepted here"
 
 
-def of_names(known: Known) -> str:
+def _of_names(domain: Domain, names: Sequence[SpiffeId]) -> str:
     """Return what is said of names that were given out before their domain was a peer."""
-    names = [one.shown for one in known.names]
-    shown = ", ".join(names[:_NAMES_SHOWN])
+    shown = ", ".join(one.shown for one in names[:_NAMES_SHOWN])
     if len(names) > _NAMES_SHOWN:
         shown += f" and {len(names) - _NAMES_SHOWN} more"
     return (
-        f"Names in {known.peer.domain} were given out here before it was a peer ({shown}): they are"
+        f"Names in {domain} were given out here before it was a peer ({shown}): they are"
         " people of this member, and keep their rights. Shut out whoever should not have such a name:"
         " collective identity revoke NAME; then see: collective peer list"
     )

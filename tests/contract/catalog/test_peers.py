@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from collective.catalog.interface import Catalog
+from collective.catalog.interface.peers import NAMES_MAX
 from collective.catalog.interface.values import IssuedCertificate
 from collective.core import limits
 from collective.core.clock import ManualClock
@@ -205,6 +206,21 @@ async def test_names_given_out_before_are_told_of_and_leave_a_peer_unseen(
     }
     await catalog.peers.note_seen(OPERATOR, [BOB])
     assert all(one.is_seen for one in await catalog.peers.all())
+    await catalog.revocations.revoke(OPERATOR, str(joined))
+    told = await catalog.peers.names_given_out(own, [BOB])
+    assert list(told[BOB]) == [granted], "asked anew, so the remedy is seen to work"
+
+
+async def test_names_that_are_shut_out_hide_no_other(catalog: Catalog, clock: ManualClock) -> None:
+    names = [named(f"n{number:03}", BOB) for number in range(NAMES_MAX + 1)]
+    for number, who in enumerate(names):
+        await invite(catalog, clock, f"code{number}", kind=InviteKind.USER)
+        leaf = IssuedCertificate(who, f"{number + 1:02x}", 10**15, b"der")
+        await catalog.codes.redeem(f"code{number}", number.to_bytes(32, "big"), leaf)
+        if who != names[-1]:
+            await catalog.revocations.revoke(OPERATOR, str(who))
+    told = await catalog.peers.names_given_out(OPERATOR.principal.trust_domain, [BOB])
+    assert list(told[BOB]) == [names[-1]]
 
 
 async def test_grants_to_a_peer_and_its_people_are_listed(catalog: Catalog) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -92,7 +93,7 @@ class SqlitePeers:
         def work(tx: Transaction) -> Peer:
             tx.decider(actor).require_admin("peer with another member")
             known = _known(tx.db, peer.domain)
-            named = _named(tx.db, tx.book, actor.principal.trust_domain, peer.domain)
+            named = _named(tx.db, tx.book, actor.principal.trust_domain, [peer.domain])[peer.domain]
             came = replace(peer, since_ms=tx.now_ms, is_seen=not named, taken_ms=tx.now_ms)
             stored = taken_up(known, came, _count_others(tx.db, peer.domain), replaces=replaces)
             if ends_grants(known, stored):
@@ -187,9 +188,7 @@ class SqlitePeers:
     ) -> Mapping[Domain, Sequence[SpiffeId]]:
         """Return people of this member by the other member's domain that their name is in."""
         book = self._engine.writer.book
-        return await self._engine.read(
-            lambda db: {domain: _named(db, book, own, domain) for domain in domains}
-        )
+        return await self._engine.read(lambda db: _named(db, book, own, domains))
 
     async def note_seen(self, actor: Call, domains: Collection[Domain]) -> None:
         """Note that an admin was told of these peers."""
@@ -226,20 +225,31 @@ def _drop_grants_of(tx: Transaction, domain: Domain) -> int:
     return len(named)
 
 
-def _named(db: apsw.Connection, book: GrantBook, own: Domain, domain: Domain) -> Sequence[SpiffeId]:
-    """Return people of ``own`` whose name is in ``domain``, by an index of each table."""
+def _named(
+    db: apsw.Connection, book: GrantBook, own: Domain, domains: Collection[Domain]
+) -> Mapping[Domain, Sequence[SpiffeId]]:
+    """Return people of ``own`` by the domain, one of ``domains``, that their name is in."""
+    given = book.receivers_named(own, domains)
+    found = {}
+    for domain in domains:
+        names = set(_joined_under(db, own, domain, book))
+        names.update(one for one in given.get(domain, ()) if not book.is_revoked(one))
+        found[domain] = sorted(names, key=str)[:NAMES_MAX]
+    return found
+
+
+def _joined_under(
+    db: apsw.Connection, own: Domain, domain: Domain, book: GrantBook
+) -> Iterator[SpiffeId]:
+    """Yield the first NAMES_MAX of each table who are not shut out, by its index."""
     begin = f"spiffe://{own}/user/{domain}/"
-    span = (begin, f"{begin[:-1]}0", NAMES_MAX)  # what follows the slash
-    found = {
-        SpiffeId.parse(row[0])
-        for sql in (
-            "SELECT principal FROM identities WHERE principal >= ? AND principal < ? LIMIT ?",
-            "SELECT DISTINCT identity FROM issued WHERE identity >= ? AND identity < ? LIMIT ?",
-        )
-        for row in db.execute(sql, span)
-    }
-    found.update(book.receivers_named(own, {domain}))
-    return sorted((one for one in found if not book.is_revoked(one)), key=str)[:NAMES_MAX]
+    for sql in (
+        "SELECT principal FROM identities WHERE principal >= ? AND principal < ?",
+        "SELECT DISTINCT identity FROM issued WHERE identity >= ? AND identity < ?",
+    ):
+        rows_of = db.execute(sql, (begin, f"{begin[:-1]}0"))  # what follows the slash
+        there = (SpiffeId.parse(str(row[0])) for row in rows_of)
+        yield from islice((one for one in there if not book.is_revoked(one)), NAMES_MAX)
 
 
 def _known(db: apsw.Connection, domain: Domain) -> Peer | None:

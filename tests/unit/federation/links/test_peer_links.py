@@ -139,7 +139,7 @@ async def test_one_that_waits_has_no_link_and_is_told_of_with_its_fingerprint(al
     made = await alice.inviting.invite(alice.operator, BOB, confirms=True)
     await alice.book.redeem(made.invite.id, signed_of(BOBS), request_id="")
     assert dict(end.links.all) == {}
-    [warning] = end.links.warnings()
+    [warning] = await end.links.warnings()
     facts = end.links.describe(alice.book.all[BOB], {})
     assert facts.fingerprint in warning
     assert "peer confirm garage.bob" in warning
@@ -152,7 +152,7 @@ async def test_an_exchange_says_that_a_peer_is_there(ends: tuple[End, End]) -> N
     await one.round()
     [status] = one.links.statuses()
     assert (status.domain, status.is_healthy, status.address) == (BOB, True, "10.0.0.2:8001")
-    assert one.links.warnings() == []
+    assert await one.links.warnings() == []
 
 
 async def test_bundles_are_told_until_the_other_has_them_and_then_no_more(
@@ -181,10 +181,10 @@ async def test_a_dead_peer_is_away_at_once_and_asked_less_and_less_often(
         one.house.clock.advance(max(waits[-1], 0.0))
     assert waits[0] <= 2 * EXCHANGE_S
     assert 5 * EXCHANGE_S < waits[-1] <= 2 * PROBE_MOST_S
-    assert ["is away" in warning for warning in one.links.warnings()] == [True]
+    assert ["is away" in warning for warning in await one.links.warnings()] == [True]
     one.line.error = None
     await one.round()
-    assert one.links.warnings() == []
+    assert await one.links.warnings() == []
 
 
 @pytest.mark.parametrize("part", ["to", "take"])
@@ -203,7 +203,7 @@ async def test_trouble_at_the_own_disk_is_not_the_peers_and_tried_again(
         patched.setattr(one.links._words, part, fail)
         await one.round()
         assert one.links.to(BOB).health.is_healthy
-        assert one.links.warnings() == []
+        assert await one.links.warnings() == []
         one.links.to(BOB).health.require()
     one.house.clock.advance(EXCHANGE_S)
     one.line.error = UnreachableError("No answer.")

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from collective.core.errors import (
     BusyError,
     ConflictError,
+    CorruptionError,
     NotFoundError,
     PermissionDeniedError,
     RejectedError,
@@ -143,15 +144,35 @@ async def test_a_change_that_trust_could_not_follow_is_followed_later(
 
     with monkeypatch.context() as patched:
         patched.setattr(alice.catalog.peers, "all", fail)
-        await alice.book.remove(alice.operator, BOB)
+        await accept(alice, signed_of(CAROLS))
         assert alice.book.digest == before
         await worker.wait()  # it is woken at once
         for _ in range(2):
             with pytest.raises(BusyError):  # the runner tries again, by its back-off
                 await worker.work()
     await worker.work()
-    assert alice.shown.counting == set()
-    assert alice.book.digest == b""
+    assert alice.shown.counting == {BOB, CAROL}
+    assert alice.book.digest != before
+
+
+async def test_a_removed_peer_counts_no_more_whatever_else_fails(
+    alice: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accept(alice, signed_of(BOBS))
+    await accept(alice, signed_of(CAROLS))
+    changes: list[bool] = []
+    alice.book.watch(lambda: changes.append(alice.book.is_peer(BOB)))
+
+    async def fail(*_: Any) -> Any:
+        raise CorruptionError("An index is damaged.")
+
+    monkeypatch.setattr(alice.catalog.peers, "names_given_out", fail)
+    monkeypatch.setattr(alice.catalog.peers, "all", fail)
+    await alice.book.remove(alice.operator, BOB)
+    assert (alice.shown.counting, alice.shown.shut_out) == ({CAROL}, {BOB})
+    assert changes == [False], "connections and nodes hear of it"
+    await alice.book.ended(CAROL)
+    assert (alice.shown.counting, alice.book.digest) == (set(), b"")
 
 
 async def test_what_a_peer_has_revoked_counts_as_a_change_only_where_it_is_one(

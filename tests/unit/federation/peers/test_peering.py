@@ -326,7 +326,6 @@ class Conditions:
             why_away="",
             taken_ms=peer.taken_ms,
             figures=PeerFigures(granted.get(peer.domain, 0)),
-            names_here=known.names,
         )
 
 
