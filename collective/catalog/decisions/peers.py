@@ -82,8 +82,8 @@ def taken_up(known: Peer | None, wanted: Peer, others: int, *, replaces: bool) -
             raise ConflictError(another_authority(wanted.domain))
     if not is_present and others >= limits.PEERS_MAX:
         raise ConflictError(
-            f"There are {limits.PEERS_MAX} peers already where {wanted.domain} was to become one; the"
-            " operator there has to remove another first: collective peer remove DOMAIN"
+            f"{wanted.domain} cannot become a peer of a member that has {limits.PEERS_MAX} already; the"
+            " operator of that member removes one first: collective peer remove DOMAIN"
         )
     return wanted
 
