@@ -65,7 +65,7 @@ async def test_one_that_was_removed_is_not_introduced_again_by_any_ca(catalog: C
 async def test_no_more_are_introduced_than_there_is_room_for(catalog: Catalog) -> None:
     for number in range(PEERS_MAX):
         await catalog.peers.introduce(peer(Domain(f"home.m{number}")))
-    with pytest.raises(ConflictError, match="peers already"):
+    with pytest.raises(ConflictError, match="already"):
         await catalog.peers.introduce(peer())
     assert len(await catalog.peers.all()) == PEERS_MAX
     same = replace(peer(Domain("home.m1")), sequence=2)

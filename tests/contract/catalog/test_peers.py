@@ -293,12 +293,12 @@ async def test_peers_are_listed_by_domain_and_seen_once_an_admin_was_told(
 async def test_there_are_no_more_peers_than_there_may_be(catalog: Catalog) -> None:
     for number in range(limits.PEERS_MAX):
         await catalog.peers.accept(OPERATOR, peer(Domain(f"m{number}.x")))
-    with pytest.raises(ConflictError, match="peers already"):
+    with pytest.raises(ConflictError, match="already"):
         await catalog.peers.accept(OPERATOR, peer())
     await catalog.peers.accept(OPERATOR, peer(Domain("m0.x"), sequence=6))
     await catalog.peers.remove(OPERATOR, Domain("m1.x"))
     await catalog.peers.accept(OPERATOR, peer())
-    with pytest.raises(ConflictError, match="peers already"):
+    with pytest.raises(ConflictError, match="already"):
         await catalog.peers.accept(OPERATOR, peer(Domain("m1.x")))
 
 

@@ -57,7 +57,7 @@ def test_a_stranger_is_taken_up_as_it_came_while_there_is_room() -> None:
     for state in (ACTIVE, WAITING):
         assert taken_up(None, peer(state), limits.PEERS_MAX - 1, replaces=False) == peer(state)
     for known in (None, peer(REMOVED)):
-        with pytest.raises(ConflictError, match=f"{limits.PEERS_MAX} peers already"):
+        with pytest.raises(ConflictError, match=f"{limits.PEERS_MAX} already"):
             taken_up(known, peer(), limits.PEERS_MAX, replaces=True)
 
 
