@@ -10,7 +10,8 @@ import typer
 from collective.cli import output
 from collective.cli.asking import YesOption, ask, has_terminal
 from collective.cli.options import Invocation, command
-from collective.cli.status import node_json, node_row, with_quarantine
+from collective.cli.overview import NODE_HEADINGS, node_row, node_tones
+from collective.cli.status import node_json, with_quarantine
 from collective.core.errors import UsageError
 from collective.core.units import format_size
 from collective.model.nodes import ShownState, Standing
@@ -26,7 +27,7 @@ NodesArgument = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The nodes, as 'node list' says.")
 ]
 _BEFORE: Final = {Standing.PROBATION: "on probation", Standing.DOUBTED: "doubted"}
-HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "LEFT")
+HEADINGS: Final = (*NODE_HEADINGS, "LEFT")
 
 
 @app.callback()
@@ -50,7 +51,8 @@ def list_nodes(invocation: Invocation) -> None:
             (*node_row(node), str(node.copies_left) if node.state is ShownState.DRAINING else "")
             for node in nodes
         ]
-        output.table(*with_quarantine(HEADINGS, rows, nodes))
+        table = with_quarantine(HEADINGS, rows, nodes)
+        output.table(*table, style=invocation.style, tones=node_tones(nodes))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -17,6 +18,7 @@ from collective.core.loading import loading
 from collective.core.world import World, real_world
 
 if TYPE_CHECKING:
+    from collective.cli.terminal_style import Style
     from collective.client.collective import Collective
     from collective.rpc.links import Links
 
@@ -80,6 +82,13 @@ class Invocation:
         from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415 - not for help
 
         return TlsLinks(self.world)
+
+    @property
+    def style(self) -> Style:
+        """What the terminal can show."""
+        from collective.cli.terminal_style import Style  # noqa: PLC0415 - not for help
+
+        return Style.of_stdout(os.environ, no_color=self.no_color)
 
     def detail(self, text: str) -> None:
         """Say something on stderr that only -v asks for."""

@@ -14,10 +14,12 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
+from collective.cli.terminal_style import WIDTH, Style, Tone
 from collective.core.clock import Clock
 from collective.core.moments import moment_text
 from collective.core.terminal import safe
@@ -26,8 +28,6 @@ from collective.model.entries import Entry
 
 REFRESH_S: Final = 0.2
 BAR_CELLS: Final = 24
-WIDTH: Final = 100
-"""Columns of tables on a terminal that does not say how wide it is."""
 GAP: Final = "  "
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
@@ -67,14 +67,34 @@ def as_json(value: Any, *, compact: bool = False) -> None:
     sys.stdout.write(json.dumps(value, indent=indent, separators=separators) + "\n")
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns: on a terminal as wide as fits, on a pipe each row on one line."""
+def plain(block: Iterable[str]) -> None:
+    """Print lines that were made safe already, with colours where there are any."""
+    for text in block:
+        sys.stdout.write(text + "\n")
+
+
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    style: Style = Style(),
+    tones: Mapping[tuple[int, int], Tone] = MappingProxyType({}),
+) -> None:
+    """Print columns: on a terminal as wide as fits, on a pipe each row on one line.
+
+    ``tones``: what cells say, by row and column.
+    """
     limit = shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else sys.maxsize
-    lines(table_lines(headings, rows, limit))
+    plain(table_lines(headings, rows, limit, style=style, tones=tones))
 
 
 def table_lines(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int = WIDTH
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int = WIDTH,
+    *,
+    style: Style = Style(),
+    tones: Mapping[tuple[int, int], Tone] = MappingProxyType({}),
 ) -> list[str]:
     """Return a table of at most ``width`` columns, as far as words and the first column allow."""
     grid = [list(headings), *([safe(cell) for cell in row] for row in rows)]
@@ -90,10 +110,13 @@ def table_lines(
             break
         widths[max(spare, key=lambda number: widths[number])] -= 1
     found = []
-    for row in grid:
+    for number, row in enumerate(grid, start=-1):  # the headings come first
         cells = [_wrapped(cell, most) for cell, most in zip(row, widths, strict=True)]
         for parts in zip_longest(*cells, fillvalue=""):
-            padded = (part.ljust(most) for part, most in zip(parts, widths, strict=True))
+            padded = (
+                style.paint(part, tones.get((number, column))) + " " * (widths[column] - len(part))
+                for column, part in enumerate(parts)
+            )
             found.append(GAP.join(padded).rstrip())
     return found
 

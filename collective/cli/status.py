@@ -10,8 +10,8 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.core.disk_errors import DiskState
-from collective.core.ids import shown_principal
+from collective.cli.overview import NODE_HEADINGS, RepairPace, node_row, node_tones, overview
+from collective.cli.terminal_style import Style, Tone
 from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy
@@ -61,26 +61,6 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "quarantined_bytes": node.quarantined_bytes,
         "disk": "" if node.disk is None else node.disk.value,
     }
-
-
-def node_row(node: NodeStatus) -> tuple[str, ...]:
-    """Return a node as a row for people."""
-    return (
-        node.node,
-        _state(node),
-        node.address,
-        format_size(node.used_bytes),
-        format_size(node.capacity_bytes),
-        str(node.chunk_count),
-        output.moment(node.last_seen_ms, "never"),
-    )
-
-
-def _state(node: NodeStatus) -> str:
-    """Return what is said of a node's state, and of its disk where that is not well."""
-    if node.disk is None or node.disk is DiskState.OK:
-        return str(node.state.value)
-    return f"{node.state.value}, disk {node.disk.value}"
 
 
 def with_quarantine(
@@ -198,15 +178,6 @@ def _worker_json(worker: Report) -> dict[str, Any]:
     }
 
 
-def _chunks_line(chunks: dict[str, Any]) -> str:
-    if chunks["total"] is None:
-        return "shown to those who may read a whole datastore"
-    return (
-        f"{chunks['total']}, {chunks['under_replicated']} short of copies,"
-        f" {chunks['unavailable']} unavailable"
-    )
-
-
 def _worker_row(worker: Report) -> tuple[str, ...]:
     return (
         worker.name,
@@ -228,55 +199,22 @@ def _code_json(code: NodeCodeStatus | None) -> dict[str, Any] | None:
     }
 
 
-def status_lines(status: Status) -> list[str]:
-    """Return what people see above the table of nodes."""
-    facts = status_json(status)
-    coordinator, files, storage = (facts[name] for name in ("coordinator", "files", "storage"))
-    lines = [
-        f"Member       {facts['member_id']} ({facts['domain']})",
-        (
-            f"Coordinator  {coordinator['address']}, version {coordinator['version']},"
-            f" up {coordinator['uptime_s']:.0f} s"
-        ),
-        f"You          {shown_principal(facts['you']['global_id'])}",
-    ]
-    lines += [
-        f"             {grant['path']}: {'+'.join(grant['rights'])}"
-        for grant in facts["you"]["grants"]
-    ]
-    if not facts["you"]["grants"] and "@" in facts["you"]["global_id"]:
-        lines.append("             you may do nothing yet; ask whoever invited you for a grant")
-    lines += [
-        f"Files        {files['total']}, {format_size(files['bytes'])}",
-        f"Chunks       {_chunks_line(facts['chunks'])}",
-        (
-            f"Storage      {format_size(storage['used_bytes'])} of"
-            f" {format_size(storage['total_bytes'])} used,"
-            f" {format_size(storage['available_bytes'])} available"
-        ),
-    ]
-    code = status.node_code
-    if code is not None:
-        lines.append(
-            f"Node code    {code.uses_left} uses left, {code.enrolled} nodes enrolled,"
-            f" expires {output.moment(code.expires_ms)}"
-        )
-    lines += [f"Warning      {warning}" for warning in status.warnings]
-    return lines
-
-
 def show(
-    status: Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
+    status: Status,
+    style: Style,
+    *,
+    with_workers: bool = False,
+    pace: RepairPace | None = None,
 ) -> None:
-    """Print a status, ``with_workers`` also what goes on in the background."""
-    if as_json:
-        output.as_json(status_json(status), compact=compact)
-        return
-    output.lines(status_lines(status))
+    """Print a status for people, ``with_workers`` also what goes on in the background."""
+    output.plain(style.fields(overview(status, pace)))
     output.line()
-    headings = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
     rows = [node_row(node) for node in status.nodes]
-    output.table(*with_quarantine(headings, rows, status.nodes))
+    output.table(
+        *with_quarantine(NODE_HEADINGS, rows, status.nodes),
+        style=style,
+        tones=node_tones(status.nodes),
+    )
     if with_workers and status.workers:
         output.line()
         columns = ("WORKER", "STATE", "QUEUE", "LAST SUCCESS", "ERROR")
@@ -284,7 +222,11 @@ def show(
     if status.peers:
         output.line()
         rows = [status_peer_row(peer) for peer in status.peers]
-        output.table(PEER_HEADINGS[: len(rows[0])], rows)
+        tones = {
+            (number, 1): Tone.GOOD if peer.is_healthy else Tone.BAD
+            for number, peer in enumerate(status.peers)
+        }
+        output.table(PEER_HEADINGS[: len(rows[0])], rows, style=style, tones=tones)
 
 
 @app.command()
@@ -296,17 +238,20 @@ def status(
     """Show the member's nodes, capacity, files and what you may do; -v: background work too."""
     import asyncio  # noqa: PLC0415 - not for help
 
+    pace = RepairPace() if watch else None
+
     async def work(collective: Collective) -> None:
         while True:
             current = await collective.status()
             if watch and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
-            show(
-                current,
-                as_json=invocation.as_json,
-                compact=watch,
-                with_workers=invocation.verbose,
-            )
+            if pace is not None and current.totals.health is not None:
+                now_s = invocation.world.clock.monotonic_s()
+                pace.note(now_s, current.totals.health.under_replicated)
+            if invocation.as_json:
+                output.as_json(status_json(current), compact=watch)
+            else:
+                show(current, invocation.style, with_workers=invocation.verbose, pace=pace)
             sys.stdout.flush()
             if not watch:
                 return

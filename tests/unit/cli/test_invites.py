@@ -10,7 +10,8 @@ import pytest
 from collective.cli import app
 from collective.cli.invites import show_code
 from collective.cli.options import Invocation
-from collective.cli.status import status_lines
+from collective.cli.overview import overview
+from collective.cli.terminal_style import Style
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.grants import Grant
@@ -76,5 +77,5 @@ def test_a_list_of_open_invites_says_where_the_ended_ones_are(
 def test_a_person_without_a_grant_is_told_that_he_may_do_nothing(
     who: SpiffeId, grants: list[Grant], is_said: bool
 ) -> None:
-    text = "\n".join(status_lines(a_status(caller=who, grants=grants)))
+    text = "\n".join(Style().fields(overview(a_status(caller=who, grants=grants))))
     assert ("you may do nothing yet" in text) is is_said

@@ -5,7 +5,9 @@ import pytest
 from collective.cli import audit, grants, output
 from collective.cli.datastores import datastore_json
 from collective.cli.identities import identity_lines
-from collective.cli.status import show, status_json, status_lines
+from collective.cli.overview import overview
+from collective.cli.status import show, status_json
+from collective.cli.terminal_style import WIDTH, Style
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.work import Report, State
@@ -25,7 +27,7 @@ def test_a_table_that_fits_is_one_line_a_row() -> None:
 def test_a_table_is_never_wider_than_its_limit_where_words_allow_it() -> None:
     rows = [("2026-11-22T18:00:00Z", "bob@home.alice", "stat", "/x", "denied: " + "why not " * 30)]
     found = output.table_lines(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)
-    assert max(map(len, found)) <= output.WIDTH
+    assert max(map(len, found)) <= WIDTH
     assert found[1].startswith("2026-11-22T18:00:00Z  bob@home.alice  stat  /x  denied: why not")
     assert " ".join(" ".join(found[1:]).split()).count("why not") == 30
     long = output.table_lines(("A", "B"), [("x" * 90, "y" * 30)])
@@ -73,9 +75,9 @@ def test_workers_stand_in_the_status_and_in_the_table_for_people_who_ask(
             "queue": None, "error": "Full.", "next_s": 1.5,
         },
     ]  # fmt: skip
-    show(told, as_json=False)
+    show(told, Style())
     assert "snapshot" not in capsys.readouterr().out
-    show(told, as_json=False, with_workers=True)
+    show(told, Style(), with_workers=True)
     assert "Full." in capsys.readouterr().out
 
 
@@ -88,7 +90,7 @@ def test_status_json_has_warnings_and_the_node_code() -> None:
     }  # fmt: skip
     empty = status_json(a_status())
     assert (empty["warnings"], empty["node_code"]) == ([], None)
-    told = status_lines(a_status(caller=OPERATOR))
+    told = Style().fields(overview(a_status(caller=OPERATOR)))
     assert "You          the operator of home.alice" in told
 
 
