@@ -214,6 +214,7 @@ class CoordinatorRole:
             await wired.removal.close()
             await wired.links.close()
             await wired.ground.federation.close()
+            await wired.ground.engines.close()
             await wired.ground.network.close()
             await self._write_records(wired.records)
 

@@ -7,10 +7,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.errors import RejectedError
-from collective.core.ids import Domain, SpiffeRole
-from collective.core.paths import FilePath
-from collective.core.tasks import TaskScope
-from collective.federation.peers.peer_book import PeerBook
+from collective.core.ids import SpiffeRole
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes
@@ -34,7 +31,6 @@ PEER_POOL_BYTES: Final = 20 * limits.MIB
 STREAM_POOL_BYTES: Final = 40 * limits.MIB
 CARRYING: Final = TransferOptions(patience_s=0.0, may_relay=False)
 """Of whole files that pass through the coordinator, which reaches nodes itself."""
-_CLOSE_GRACE_S: Final = 2.0
 _RELAYED: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 
 
@@ -48,17 +44,11 @@ class NodeNetwork:
         nodes: LiveNodes,
         keys: KeyRing,
         refusals: RefusalLog,
-        peers: PeerBook,
         runtime: Runtime,
     ) -> None:
-        """Reach ``nodes`` as ``personas``; nothing is opened before it is needed.
-
-        What serves a peer goes when that is no peer of ``peers`` any more.
-        """
+        """Reach ``nodes`` as ``personas``; nothing is opened before it is needed."""
         links, world = runtime.links, runtime.world
-        self._moved = refusals.tallies.moved
-        self._world = world
-        self._dialer = dialer = links.dialer(personas.chunk_client, personas.gate)
+        self.dialer = dialer = links.dialer(personas.chunk_client, personas.gate)
         self.commands = NodeCaller(nodes, personas, links)
         """What nodes are told."""
         buffers = BufferPool(STREAM_POOL_BYTES)
@@ -66,10 +56,8 @@ class NodeNetwork:
         """The coordinator's own reads and writes."""
         self.engine = Engine.of(self.chunks, buffers, world.threads, world, CARRYING)
         """Moves whole files of the own member that pass through the coordinator."""
-        self._peers = peers
-        self._pools = ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX)
-        self._closing = TaskScope()
-        self._of_peers: dict[Domain, tuple[ChunkClient, Engine]] = {}
+        self.pools = ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX)
+        """The memory of each peer, for what is relayed and for what its engine carries."""
         self.routes = RouteMaker(own.identity, own.addresses, nodes, keys, world.randomness)
         self.receipts = ReceiptChecker(keys)
         self._relay = ChunkServer(
@@ -80,32 +68,9 @@ class NodeNetwork:
             pool=BufferPool(RELAY_POOL_BYTES),
             threads=world.threads,
             refusals=refusals,
-            foreign_pools=self._pools,
-            moved=self._moved,
+            foreign_pools=self.pools,
+            moved=refusals.tallies.moved,
         )
-        peers.watch(self._follow)
-
-    def engine_for(self, path: FilePath) -> Engine:
-        """Return what moves the bytes of ``path``: the own member's engine, or that of its peer.
-
-        Each peer has one, with connections of its own and the memory of that peer, so that a slow one is in
-        nobody's way.
-        """
-        domain = path.peer_domain
-        if domain is None:
-            return self.engine
-        if domain not in self._of_peers:
-            world, buffers = self._world, self._pools.of(domain)
-            chunks = ChunkClient(self._dialer, buffers, world.threads, moved=self._moved)
-            engine = Engine.of(chunks, buffers, world.threads, world, CARRYING)
-            self._of_peers[domain] = (chunks, engine)
-        return self._of_peers[domain][1]
-
-    def _follow(self) -> None:
-        """Let go of what served members that are no peers any more; what is under way there fails."""
-        for domain in [one for one in self._of_peers if not self._peers.is_peer(one)]:
-            chunks, _ = self._of_peers.pop(domain)
-            self._closing.spawn(chunks.close())
 
     def relay(self, peer: Certified) -> asyncio.BaseProtocol:
         """Return the protocol of a client's chunk stream through the coordinator."""
@@ -120,7 +85,4 @@ class NodeNetwork:
     async def close(self) -> None:
         """Close every connection to nodes."""
         await self.chunks.close()
-        for chunks, _ in self._of_peers.values():
-            await chunks.close()
-        await self._closing.close(_CLOSE_GRACE_S)
         await self.commands.close()

@@ -68,6 +68,7 @@ from collective.member.wakes import Wakes
 from collective.placement.node_states import Timers
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.addresses import bootstrap_addresses
+from collective.roles.coordinator.engines import Engines
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.roles.coordinator.faces.grpc.certificates import CertificatesService
@@ -133,6 +134,7 @@ class Ground:
     wakes: Wakes
     metrics: MemberMetrics
     network: NodeNetwork
+    engines: Engines
     policy: Policy
     settings: ServeSettings
     federation: Federation
@@ -290,7 +292,7 @@ def _ground(
     refusals = RefusalLog(catalog.audit, metrics, federation.tallies, own.domain, world)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
-    network = NodeNetwork(own, personas, nodes, keys, refusals, federation.book, runtime)
+    network = NodeNetwork(own, personas, nodes, keys, refusals, runtime)
     return refusals, Ground(
         own=own,
         catalog=catalog,
@@ -303,6 +305,7 @@ def _ground(
         wakes=Wakes(),
         metrics=metrics,
         network=network,
+        engines=Engines(network, federation.book, federation.tallies, world),
         policy=Policy(settings.copies),
         settings=settings,
         federation=federation,
@@ -420,8 +423,8 @@ def _files(
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(
-            WholeFiles(own.identity, network, owners),
-            Copies(own.identity, network, owners, interrupted),
+            WholeFiles(own.identity, ground.engines, owners),
+            Copies(own.identity, ground.engines, owners, interrupted),
             admission,
         ),
     ]
