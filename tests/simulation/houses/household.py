@@ -51,7 +51,7 @@ class Household(House):
         )
         self.neighbours: list[Household] = []
         self.ledger = Ledger(self.desk, self.domain, lambda: self.loop.now_s)
-        self.registers.append(self.ledger.register)
+        self.registers.append(self.ledger)
         self._disturbances = 0
         self._disturbed_s = 0.0
         self.silent_until_s = 0.0

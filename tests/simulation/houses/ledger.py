@@ -150,6 +150,15 @@ class Ledger:
                 ended[giving.key] = None
         return ended
 
+    def restored(self, from_s: float, until_s: float) -> None:
+        """Note that all of it is now as it was at some moment between the two.
+
+        An end that was heard after that is not known any more, and may be heard again: what was kept of it
+        is forgotten, and :meth:`expect_end` keeps account of it anew.
+        """
+        self._endings.clear()
+        self.register.restored(from_s, until_s)
+
     # --- what others end ---------------------------------------------------------------------------
 
     def may_have_ended(self, domain: Domain) -> bool:

@@ -105,6 +105,25 @@ def test_what_one_side_may_have_ended_may_end_at_the_other_until_both_are_peers(
     assert bob.ledger.is_peer(alice.domain)
 
 
+def test_an_end_that_was_heard_is_heard_again_after_a_restore_to_before_it(
+    federation: Federation, alice: Household
+) -> None:
+    loop, bob = alice.loop, alice.neighbours[0]
+    loop.now_s = 100.0
+    ended(alice)
+    alice.expect_ends()
+    bob.ledger.ended(alice.domain)  # heard, and then looked at once more: the end is expected again
+    alice.expect_ends()
+    loop.now_s = 120.0
+    bob.restored(50.0, 50.0)
+    loop.now_s = 140.0
+    bob.member.machine(bob.member.coordinator)
+    wired = wired_with(bob, is_peer=True, grants=[])
+    with mock.patch.object(bob, "wired", return_value=wired):
+        federation.judge.look(bob)
+    assert bob.ledger.may_be(peer_key(alice.domain)) == {PEER, None}, "it is heard in a moment"
+
+
 def wired_with(alice: Household, *, is_peer: bool, grants: list[Any], number: int = 3) -> Any:
     state = PeerState.ACTIVE if is_peer else PeerState.REMOVED
     peer = SimpleNamespace(state=state, sequence=number, since_ms=1)
