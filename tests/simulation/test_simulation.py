@@ -72,6 +72,31 @@ def test_a_run_that_waits_for_nothing_is_told() -> None:
     loop.close()
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(BrokenPromiseError("It broke."), "It broke"), (KeyError("bob"), "the simulation broke")],
+    ids=("a promise", "the judge itself"),
+)
+def test_what_a_judge_raises_ends_the_run_though_nobody_waits_for_it(
+    error: Exception, told: str
+) -> None:
+    loop = VirtualLoop()
+
+    async def watch() -> None:
+        await asyncio.sleep(1.0)
+        raise error
+
+    async def main() -> None:
+        watching = loop.create_task(watch())
+        await asyncio.sleep(10.0)
+        watching.cancel()
+
+    with pytest.raises(BrokenPromiseError, match=told):
+        loop.run(main())
+    assert loop.now_s < 2.0
+    loop.close()
+
+
 def test_nothing_of_a_killed_process_goes_on() -> None:
     loop = VirtualLoop()
     trace = Trace(loop.time)
