@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -297,6 +298,19 @@ def test_a_huge_file_has_many_pieces_and_few_chunks() -> None:
 
 
 # --- the judge -------------------------------------------------------------------------------------
+
+
+def test_a_catalogue_that_is_closed_to_end_is_not_looked_at() -> None:
+    house = Scenario(0, 1.0).house
+    database = apsw.Connection(":memory:")
+    engine = SimpleNamespace(writer=SimpleNamespace(_db=database))
+    role = SimpleNamespace(_catalog=SimpleNamespace(_engine=engine))
+    with mock.patch.object(house.member, "running", return_value=role):
+        assert house.truth.database() is database
+        database.close()
+        assert house.truth.database() is None
+    house.loop.close()
+
 
 TABLES = """
     CREATE TABLE nodes (id, name, removed);
