@@ -26,7 +26,7 @@ COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-systemd simulate simulate-houses simulate-long simulate-mutants \
-	test-compose test-compose-smoke check \
+	simulate-houses-mutants test-compose test-compose-smoke check \
 	format bench bench-peers bench-houses bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -102,6 +102,9 @@ simulate-houses: $(DEV) ## Simulate several members that peer, with faults: SEED
 simulate-long: $(DEV) ## 5,000 seeds, and ten seeds of 10 days; hours on two cores
 	$(BIN)/python -m tests.simulation --seeds 5000
 	$(BIN)/python -m tests.simulation --seeds 10 --minutes 14400
+
+simulate-houses-mutants: $(DEV) ## Put known bugs between members in, and show that the simulation of several finds each
+	$(BIN)/python -m tests.simulation.mutants --houses
 
 simulate-mutants: $(DEV) ## Put known bugs in, one after the other, and show that the simulation finds each
 	$(BIN)/python -m tests.simulation.mutants

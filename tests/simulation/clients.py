@@ -322,7 +322,7 @@ class Person:
             if isinstance(error, InternalError):
                 raise BrokenPromiseError(f"{what} met a defect: {error.message}") from error
             self._check_refusal(error, changes, before, what)
-            end(files.refused if isinstance(error, WITHOUT_EFFECT) else files.cut_off)
+            end(files.refused if self._is_without_effect(error, what) else files.cut_off)
             return error
         except asyncio.CancelledError:
             end(files.cut_off)
@@ -338,6 +338,11 @@ class Person:
         self.desk.member.trace.count("acknowledged")
         end(files.done)
         return None
+
+    def _is_without_effect(self, error: CollectiveError, what: str) -> bool:
+        """Tell whether nothing of a change that ended so is there, nor will be."""
+        del what
+        return isinstance(error, WITHOUT_EFFECT)
 
     def _check_refusal(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from collective.client.collective import Collective
 from collective.core.errors import ConflictError
@@ -41,6 +41,14 @@ RIGHTS: Final = {
 """Who joins, and with what rights."""
 
 
+class Register(Protocol):
+    """What somebody keeps of a member's catalogue."""
+
+    def restored(self, from_s: float, until_s: float) -> None:
+        """Hear that the catalogue is now as it was at some moment between the two."""
+        ...
+
+
 class House:
     """One member, its people, and what goes wrong there."""
 
@@ -70,7 +78,7 @@ class House:
             seed, self.loop, self.trace, around=stage.around, member=member, prefix=prefix
         )
         self.files = Files(lambda: self.loop.now_s)
-        self.registers = [self.files]
+        self.registers: list[Register] = [self.files]
         """What is told when the catalogue is put back."""
         self.desk = Desk(
             self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.minutes

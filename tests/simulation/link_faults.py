@@ -18,6 +18,9 @@ KINDS: Final = (
     "one-way partition",
     "two-way partition",
 )
+THIN: Final = "link of 1 KB/s"
+"""A kind of links between houses alone."""
+THIN_BYTES_PER_S: Final = 1000.0
 BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
 """Counted by the network, for each message that they befall."""
 
@@ -63,12 +66,14 @@ class LinkFaults:
     def mend(self) -> None:
         """Make every link of the network whole."""
         for (source, target), link in self._network.links.items():
-            was_cut = link.cut
+            was_cut, was_thin = link.cut, link.bytes_per_s > 0
             fresh = Link()
             for name in Link.__slots__:
                 setattr(link, name, getattr(fresh, name))
             if was_cut:
                 self._network.heal(source, target)
+            if was_thin:
+                self._network.widen(source, target)
 
     def _duration(self, most_s: float = 40.0) -> float:
         return self._chance.uniform(1.0, most_s)
@@ -95,6 +100,19 @@ class LinkFaults:
     async def _slow(self) -> None:
         least_s = self._chance.choice((0.05, 0.5, 2.0))
         await self._with_link("slow link", least_s=least_s, most_s=least_s * 2)
+
+    async def thin(self) -> None:
+        """Let what goes one way, or both, wait for what went before."""
+        source, target = self._ways.ends()
+        ways = [(source, target)]
+        if self._chance.random() < 0.6:
+            ways.append((target, source))
+        self._network.fault(THIN, source, target, str(ways))
+        for way in ways:
+            self._network.link(*way).bytes_per_s = THIN_BYTES_PER_S
+        await asyncio.sleep(self._duration(60.0))
+        for way in ways:
+            self._network.widen(*way)
 
     async def _reordering(self) -> None:
         source, target = self._ways.ends()

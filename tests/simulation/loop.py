@@ -60,6 +60,8 @@ class SimulatedTask(asyncio.Task[Any]):
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:
             process.began(self)
+        else:  # of the simulation itself: perhaps nobody waits for it
+            self.add_done_callback(loop.heard)
 
     def __hash__(self) -> int:
         return hash(self._number)
@@ -115,6 +117,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Run ``main`` to its end and return what it returns."""
         task = self.create_task(main)
+        task.remove_done_callback(self.heard)  # what it raises is raised here
         task.add_done_callback(lambda _: self.stop())
         self.run_forever()
         if self._failures:
@@ -229,6 +232,14 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """There is nobody to wake."""
+
+    def heard(self, task: asyncio.Task[Any]) -> None:
+        """End the run at once where something of the simulation itself, such as a judge, has raised."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, AssertionError):
+            self._failures.append(error)
+        elif error is not None:
+            self._failures.append(BrokenPromiseError(f"the simulation broke: {error!r}"))
 
     def _on_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

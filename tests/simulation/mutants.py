@@ -40,18 +40,22 @@ from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.index import OWN_FILE
 from collective.core import limits
-from collective.core.errors import CollectiveError, NoSpaceError
+from collective.core.errors import CollectiveError, NoSpaceError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+from collective.federation.peers.peer_book import PeerBook
 from collective.model.calls import Call
 from collective.model.copies import CopyState
+from collective.model.peers import PeerState
 from collective.model.rights import Right
+from collective.pki import bundle as bundles
 from collective.placement import healing, quorum
 from collective.placement.health import Use
 from collective.roles.coordinator.faces.grpc import admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.node import node_memory
 from collective.roles.node.storage import NodeStorage
+from collective.rpc.identity import PeerGate
 from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
@@ -61,6 +65,8 @@ from tests.simulation.seeds import OF_SEVERAL as FROM
 from tests.simulation.seeds import run_here, run_seed
 
 SEEDS_MOST: Final = 200
+OF_SEVERAL_MOST: Final = 60
+"""The same of those that only runs of several members can find."""
 MINUTES: Final = 10.0
 _OF_CHUNKS: Final = re.compile(r"/node/(.*/)?(tmp|chunks|packs)(/|$)")
 """Files and directories that hold a node's chunks; its certificates and what it remembers are others."""
@@ -479,12 +485,112 @@ def list_waits_for_peers(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(FilesService, "list", ask_first))
 
 
+def third_domain_accepted(stack: ExitStack) -> None:
+    """A peer may speak for the people of every member that is a peer, not for its own alone."""
+
+    def any_peer(self: Any, current: Any, named: str) -> SpiffeId:
+        del current
+        try:
+            principal = SpiffeId.parse(named)
+        except UsageError as error:
+            raise PermissionDeniedError("A peer names nobody that there can be.") from error
+        if principal.role != "user" or not self._inbound._book.is_peer(principal.trust_domain):
+            raise PermissionDeniedError("A peer speaks for people of members alone.")
+        return principal
+
+    stack.enter_context(mock.patch.object(admission.Admission, "_principal", any_peer))
+
+
+def tombstone_forgotten(stack: ExitStack) -> None:
+    """A coordinator that starts again does not know any more whom it has removed."""
+    load = PeerBook.load
+
+    async def load_peers(self: Any) -> None:
+        every = self._kept.all
+
+        async def present() -> Any:
+            return [one for one in await every() if one.state is not PeerState.REMOVED]
+
+        with mock.patch.object(self._kept, "all", present):
+            await load(self)
+
+    stack.enter_context(mock.patch.object(PeerBook, "load", load_peers))
+
+
+def numbers_begin_anew(stack: ExitStack) -> None:
+    """A member that was put back goes on from the number that its backup has, whatever its peers show."""
+    next_sequence = peer_rules.next_sequence
+
+    def as_stored(stored: int, *, is_same: bool, echoed: int) -> int:
+        del echoed
+        return next_sequence(stored, is_same=is_same, echoed=0)
+
+    everywhere(stack, peer_rules, "next_sequence", as_stored)
+
+
+def own_grants_decide(stack: ExitStack) -> None:
+    """Whoever comes through a peer has what the owner's own people have."""
+    of = grant_book.GrantBook.of
+
+    def of_own_people(self: Any, principal: Any, now_s: float) -> Any:
+        found = list(of(self, principal, now_s))
+        domains = {
+            grant.granted_by.trust_domain
+            for grant in found
+            if grant.granted_by.role == "coordinator"
+        }
+        return found + [
+            grant
+            for grant in self.live(now_s)
+            if principal.trust_domain not in domains and grant.principal.trust_domain in domains
+        ]
+
+    stack.enter_context(mock.patch.object(grant_book.GrantBook, "of", of_own_people))
+
+
+def passed_on_outlives_root(stack: ExitStack) -> None:
+    """What was passed on stays when the grant that it came from ends."""
+    stack.enter_context(
+        mock.patch.object(grant_book.GrantBook, "_with_what_came", lambda _, named: named.copy())
+    )
+
+
+def removed_peer_stays_connected(stack: ExitStack) -> None:
+    """Connections of a peer that was removed stand until somebody closes them."""
+    objection = PeerGate.objection
+
+    def of_own_people(self: Any, peer: Any) -> str | None:
+        if peer.identity.trust_domain != self._home:
+            return None
+        return objection(self, peer)
+
+    stack.enter_context(mock.patch.object(PeerGate, "objection", of_own_people))
+
+
+def new_authority_keeps_grants(stack: ExitStack) -> None:
+    """Grants to people under a CA that was replaced by --replace go on."""
+    everywhere(stack, peer_rules, "ends_grants", lambda *_: False)
+
+
+def unsigned_bundles(stack: ExitStack) -> None:
+    """A bundle is believed whoever has signed it."""
+    everywhere(stack, bundles, "_is_signed_by", lambda *_: True)
+
+
 OF_SEVERAL: Final = (
     speaks_for_others,
     forwarder_decides,
     removed_peer_keeps_grants,
     lower_number_taken,
     list_waits_for_peers,
+    third_domain_accepted,
+    tombstone_forgotten,
+    numbers_begin_anew,
+    own_grants_decide,
+    passed_on_outlives_root,
+    removed_peer_stays_connected,
+    new_authority_keeps_grants,
+    unsigned_bundles,
 )
 """Those that only runs of several members can find."""
 
@@ -548,15 +654,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Hunt every mutant; return 0 if each was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="mutants; all by default")
-    parser.add_argument("--seeds", type=int, default=SEEDS_MOST)
+    parser.add_argument("--houses", action="store_true", help="those of several members alone")
+    parser.add_argument("--seeds", type=int, help=f"by default {SEEDS_MOST}, or {OF_SEVERAL_MOST}")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
-    names = [name.replace("-", " ").replace("_", " ") for name in options.names] or list(MUTANTS)
+    names = [name.replace("-", " ").replace("_", " ") for name in options.names] or [
+        name for name, act in MUTANTS.items() if act in OF_SEVERAL or not options.houses
+    ]
     os.environ["PYTHONHASHSEED"] = "0"
     context = multiprocessing.get_context("spawn")
-    missed, seeds = [], range(options.first, options.first + options.seeds)
+    most = options.seeds or (OF_SEVERAL_MOST if options.houses else SEEDS_MOST)
+    missed, seeds = [], range(options.first, options.first + most)
     with concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool:
         hunts = [pool.submit(hunt, name, seeds, options.minutes) for name in names]
         for done in concurrent.futures.as_completed(hunts):
@@ -565,7 +675,7 @@ def main(arguments: list[str] | None = None) -> int:
                 say(f"found: {name}: seed {seed} ({cpu_s:.0f} CPU s): {failure[:200]}")
             else:
                 missed.append(name)
-                say(f"MISSED: {name}: {options.seeds} seeds ({cpu_s:.0f} CPU s)")
+                say(f"MISSED: {name}: {most} seeds ({cpu_s:.0f} CPU s)")
     say(f"{len(names) - len(missed)} of {len(names)} mutants were found")
     return 1 if missed else 0
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+import betterproto2
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
@@ -68,7 +69,13 @@ S = TypeVar("S")
 SWEEP_INTERVAL_S: Final = 15.0
 RESET_AFTER_S: Final = 0.2
 """How soon the other end hears that a process died."""
+SOON_S: Final = 0.01
+"""What a link that is whole takes is less."""
 _STEP_BYTES: Final = 256 * 1024
+STUCK_S: Final = 5.0
+"""What waits longer on a link that was slow does not arrive."""
+_HEAD_BYTES: Final = 64
+"""Of each message, beside what it says."""
 _APART_S: Final = 1e-7
 """Between messages whose order is kept: timers of the same moment have none."""
 _UNARY: Final = Cardinality.UNARY_UNARY
@@ -88,6 +95,23 @@ class Link:
     """Chance of each message that its connection carries nothing more in this direction."""
     repeat: float = 0.0
     """Chance of each unary request that it arrives twice."""
+    bytes_per_s: float = 0.0
+    """What it carries, one message after the other; 0: as much as there is."""
+    free_s: float = 0.0
+    """When it has carried what it was given so far, where that takes time."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what goes over it arrives, and soon."""
+        bad = self.cut or self.loss or self.silence or self.repeat or self.bytes_per_s
+        return not bad and self.most_s < SOON_S
+
+    def carried_s(self, now_s: float, size_bytes: int) -> float:
+        """Return when a message that is sent now has been carried."""
+        if not self.bytes_per_s:
+            return now_s
+        self.free_s = max(self.free_s, now_s) + size_bytes / self.bytes_per_s
+        return self.free_s
 
 
 class Network:
@@ -134,6 +158,16 @@ class Network:
         for connection in list(self.connections):
             connection.healed(source, target)
 
+    def widen(self, source: str, target: str) -> None:
+        """Let a link carry as much as there is again: what would wait long on it yet has its connection break."""
+        link = self.link(source, target)
+        link.bytes_per_s = link.free_s = 0.0
+        for connection in list(self.connections):
+            for side in (0, 1):
+                ends = connection.hosts[side], connection.hosts[1 - side]
+                if ends == (source, target) and connection.waits_s(side) > STUCK_S:
+                    connection.end(UnreachableError("The connection timed out."))
+
     def gone(self, process: Process, *, silently: bool) -> None:
         """End the connections of a process that died; told to the other end unless ``silently``."""
         for listener in [one for one in self.listeners.values() if one.process is process]:
@@ -165,6 +199,8 @@ class Connection:
         self._held: tuple[list[tuple[Callable[..., None], tuple[Any, ...]]], ...] = ([], [])
         self._mute = [False, False]
         self._last_s = [0.0, 0.0]
+        self._late_s = [0.0, 0.0]
+        """When what went over a slow link arrives at the latest."""
         self.on_end: list[list[Callable[[CollectiveError], None]]] = [[], []]
         """Called when the connection has ended, by side: 0 the client's, 1 the server's."""
         network.connections[self] = None
@@ -210,11 +246,19 @@ class Connection:
         *,
         ordered: bool,
     ) -> None:
-        network = self.network
-        at_s = network.loop.time() + network.delay_s(link)
+        network, now_s = self.network, self.network.loop.time()
+        if link.bytes_per_s:
+            now_s = link.carried_s(now_s, _size_of(args))
+        at_s = now_s + network.delay_s(link)
+        if link.bytes_per_s:
+            self._late_s[side] = max(self._late_s[side], at_s)
         if ordered:
             at_s = self._last_s[side] = max(at_s, self._last_s[side] + _APART_S)
         network.loop.call_at(at_s, self._arrive, act, args, context=self.context[1 - side])
+
+    def waits_s(self, side: int) -> float:
+        """Return how long what ``side`` sent over a slow link is still under way."""
+        return self._late_s[side] - self.network.loop.time()
 
     def _arrive(self, act: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.open:
@@ -246,6 +290,21 @@ class Connection:
                 for act in self.on_end[side]:
                     self.network.loop.call_soon(act, error, context=self.context[side])
 
+    def farewell(self, error: CollectiveError) -> None:
+        """The server ends the connection; the client hears why, but not over a link that is cut.
+
+        Then it hears in a long while that nothing comes any more.
+        """
+        client, server = self.hosts
+        reached = not self.network.link(server, client).cut and not self._mute[1]
+        is_open = self.open
+        self.end(error, told=(reached, True))
+        if is_open and not reached:
+            delay_s = self.network.chance.uniform(20, 90)
+            silence = UnreachableError("The connection timed out.")
+            for act in self.on_end[0]:
+                self.network.loop.call_later(delay_s, act, silence, context=self.context[0])
+
     def lost(self, dead: Process, *, silently: bool) -> None:
         """One end has died: the other hears of it soon, or only after a long silence."""
         side = 0 if dead is self.client else 1
@@ -254,6 +313,12 @@ class Connection:
         told = (side != 0, side != 1)
         error = UnreachableError("The connection broke; try again.")
         self.network.loop.call_later(delay_s, lambda: self.end(error, told=told))
+
+
+def _size_of(args: Sequence[Any]) -> int:
+    """Return the bytes of a message, whatever it is."""
+    told = (bytes(one) for one in args if isinstance(one, betterproto2.Message | bytes))
+    return _HEAD_BYTES + sum(map(len, told))
 
 
 # --- handshakes ------------------------------------------------------------------------------------
@@ -927,7 +992,7 @@ class SimulatedListener:
                 said = heard(REVOKED_WORDS, str(peer.identity.trust_domain))
                 assert said is not None
                 error = said
-            connection.end(error)
+            connection.farewell(error)
             ended += 1
         return ended
 

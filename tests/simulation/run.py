@@ -34,6 +34,11 @@ TOLD: Final = (
     "copied across houses",
     "grants given for peers",
     "grants ended for peers",
+    "grants passed on at a peer",
+    "grants ended at their root",
+    "members that peered by a folder",
+    "peered by --replace",
+    "forged calls refused",
     "local calls timed",
 )
 """What is counted beside faults."""

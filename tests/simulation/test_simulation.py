@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -69,6 +70,31 @@ def test_a_run_that_waits_for_nothing_is_told() -> None:
     loop = VirtualLoop()
     with pytest.raises(HungError, match="Nothing is left"):
         loop.run(asyncio.Event().wait())
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(BrokenPromiseError("It broke."), "It broke"), (KeyError("bob"), "the simulation broke")],
+    ids=("a promise", "the judge itself"),
+)
+def test_what_a_judge_raises_ends_the_run_though_nobody_waits_for_it(
+    error: Exception, told: str
+) -> None:
+    loop = VirtualLoop()
+
+    async def watch() -> None:
+        await asyncio.sleep(1.0)
+        raise error
+
+    async def main() -> None:
+        watching = loop.create_task(watch())
+        await asyncio.sleep(10.0)
+        watching.cancel()
+
+    with pytest.raises(BrokenPromiseError, match=told):
+        loop.run(main())
+    assert loop.now_s < 2.0
     loop.close()
 
 
@@ -272,6 +298,19 @@ def test_a_huge_file_has_many_pieces_and_few_chunks() -> None:
 
 
 # --- the judge -------------------------------------------------------------------------------------
+
+
+def test_a_catalogue_that_is_closed_to_end_is_not_looked_at() -> None:
+    house = Scenario(0, 1.0).house
+    database = apsw.Connection(":memory:")
+    engine = SimpleNamespace(writer=SimpleNamespace(_db=database))
+    role = SimpleNamespace(_catalog=SimpleNamespace(_engine=engine))
+    with mock.patch.object(house.member, "running", return_value=role):
+        assert house.truth.database() is database
+        database.close()
+        assert house.truth.database() is None
+    house.loop.close()
+
 
 TABLES = """
     CREATE TABLE nodes (id, name, removed);

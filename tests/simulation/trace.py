@@ -51,9 +51,9 @@ class Trace:
         self.counts[f"fault: {kind}"] += 1
         self.note(f"FAULT {kind} {text}")
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, times: int = 1) -> None:
         """Count something that is no event of its own."""
-        self.counts[what] += 1
+        self.counts[what] += times
 
     def digest(self) -> str:
         """Return the hash of all events so far, in hex."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import apsw
+
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.chunking.chunk_ids import chunk_id
 from collective.model.nodes import Standing
@@ -31,11 +33,16 @@ class Truth:
         self._member = member
 
     def database(self) -> Any:
-        """Return the coordinator's connection; None while it does not run."""
+        """Return the coordinator's connection; None while it does not run, or has closed it to end."""
         role = self._member.running(self._member.coordinator)
         if role is None or role._catalog is None:
             return None
-        return role._catalog._engine.writer._db
+        found = role._catalog._engine.writer._db
+        try:
+            found.total_changes()
+        except apsw.ConnectionClosedError:
+            return None
+        return found
 
     def rows(self, sql: str, *params: Any) -> list[Any]:
         """Return rows of the catalogue."""

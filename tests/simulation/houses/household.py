@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from collective.core.ids import Domain, MemberId, SpiffeId
 from tests.simulation.clients import Rights
+from tests.simulation.disk import Folder
 from tests.simulation.house import House
-from tests.simulation.houses.ledger import Ledger
+from tests.simulation.houses.ledger import PEER, Ledger, peer_key
 from tests.simulation.houses.people import Clerk, Resident, Sharer
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 TOPS: Final = {"/media": 2, "/docs": 2}
 NODES: Final = 3
+INTRODUCTIONS: Final = "introductions"
+"""The folder by which members peer that nobody introduces."""
 CALM_S: Final = 12.0
 """So long after the last disturbance of a house its own people are served as ever."""
 _BOTH: Final = frozenset(TOPS)
@@ -39,8 +43,8 @@ SHARED: Final = "/media"
 class Household(House):
     """One member of a federation."""
 
-    def __init__(self, stage: Federation, name: str) -> None:
-        """Prepare the member of ``home.NAME``."""
+    def __init__(self, stage: Federation, name: str, introductions: Folder | None = None) -> None:
+        """Prepare the member of ``home.NAME``; it peers by the folder of ``introductions`` if there is one."""
         super().__init__(
             stage,
             member=MemberId(name),
@@ -50,12 +54,27 @@ class Household(House):
             nodes=NODES,
         )
         self.neighbours: list[Household] = []
+        self.shares_folder = introductions is not None
+        """Whether it peers by a folder, without anybody's doing."""
+        if introductions is not None:
+            self._mount(introductions)
         self.ledger = Ledger(self.desk, self.domain, lambda: self.loop.now_s)
-        self.registers.append(self.ledger.register)
+        self.registers.append(self.ledger)
+        self.waits_for_all = False
+        """Whether its operator waits until all people have been there: nobody does what takes long."""
         self._disturbances = 0
         self._disturbed_s = 0.0
         self.silent_until_s = 0.0
         """Until when connections may stand whose other end lost its power."""
+
+    def _mount(self, introductions: Folder) -> None:
+        """Have a folder that all houses see on the coordinator's disk."""
+        root = self.member.machine(self.member.coordinator).disk.root
+        root.change(INTRODUCTIONS, introductions)
+        root.flush()
+        self.member.coordinator_settings = replace(
+            self.member.coordinator_settings, introductions_dir=f"/{INTRODUCTIONS}"
+        )
 
     @property
     def domain(self) -> Domain:
@@ -97,6 +116,10 @@ class Household(House):
     def restored(self, from_s: float, until_s: float) -> None:
         """Note a restore: who was a peer then may have ended it since, and the other way round."""
         super().restored(from_s, until_s)
+        if self.shares_folder:  # of whom nothing was known then, the folder tells anew
+            keys = [peer_key(other.domain) for other in self.neighbours]
+            strange = [key for key in keys if None in self.ledger.may_be(key)]
+            self.ledger.begin(dict.fromkeys(strange, PEER)).cut_off()
         self.expect_ends()
 
     def expect_ends(self) -> None:

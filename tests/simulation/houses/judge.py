@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from collective.core.ids import Domain
+from collective.federation.links.peer_links import PROBE_MOST_S, SETTLED_AFTER_S
 from collective.model.peers import PeerState
+from tests.simulation.houses.following import cannot_follow
 from tests.simulation.houses.ledger import PEER, Giving, peer_key, settle
 from tests.simulation.process import BrokenPromiseError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 LOOK_S: Final = 1.0
 REMOVED_S: Final = 5.0
 """So long after a peer was removed nothing of its people stands at the coordinator."""
+FAREWELL_S: Final = PROBE_MOST_S + 15.0
+"""So long after a removed peer can be told it has heard of that: it tries every half a minute at least."""
 AGREE_S: Final = 120.0
 """How long after the last fault all peers see each other healthy, with the newest bundles."""
 
@@ -33,6 +37,10 @@ class NeighbourJudge:
         """Since when a domain is seen to be no peer of a house."""
         self._numbers: dict[tuple[Domain, Domain], tuple[int, int, int]] = {}
         """Of the bundle that a house has of a peer, with since when it is one, and the house's restores."""
+        self._tombstones: dict[tuple[Domain, Domain], tuple[int, Any]] = {}
+        """Of peers that a house has removed: its restores, and the CAs by which it knows them."""
+        self._unheard_since_s: dict[tuple[Domain, Domain], float] = {}
+        """Since when a removed peer can hear that it was, and has not."""
 
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
@@ -48,6 +56,9 @@ class NeighbourJudge:
             return
         book = wired.ground.federation.book
         house.expect_ends()
+        strangers = book.all.keys() - {other.domain for other in house.neighbours}
+        if strangers:
+            raise BrokenPromiseError(f"{house.domain} has strangers for peers: {sorted(strangers)}")
         for other in house.neighbours:
             known = book.all.get(other.domain)
             is_peer = known is not None and known.peer.state is PeerState.ACTIVE
@@ -57,8 +68,12 @@ class NeighbourJudge:
             pair = (house.domain, other.domain)
             if is_peer:
                 self._gone_since_s.pop(pair, None)
+                self._tombstones.pop(pair, None)
                 self._check_number(house, other, known)
             else:
+                if known is not None:
+                    self._tombstones[pair] = (house.desk.restores, known.bundle.authorities)
+                self._check_farewell(house, other)
                 self._numbers.pop(pair, None)
                 since_s = self._gone_since_s.setdefault(pair, house.loop.now_s)
                 self._check_connections(house, other, since_s)
@@ -95,6 +110,47 @@ class NeighbourJudge:
                 f"{house.domain} took number {now[0]} of {other.domain} for number {before[0]}"
             )
         self._numbers[pair] = now
+
+    def has_all_peers(self, house: Household) -> bool:
+        """Tell whether all neighbours are peers of a house now."""
+        wired = house.wired()
+        return wired is not None and all(
+            wired.ground.federation.book.is_peer(other.domain) for other in house.neighbours
+        )
+
+    def _check_farewell(self, house: Household, other: Household) -> None:
+        """Raise where a house has removed a peer that keeps the peering, though it could hear of that."""
+        pair, now_s = (house.domain, other.domain), house.loop.now_s
+        if not self._can_hear(house, other):
+            self._unheard_since_s.pop(pair, None)
+        elif self._unheard_since_s.setdefault(pair, now_s) + FAREWELL_S < now_s:
+            raise BrokenPromiseError(
+                f"{house.domain} has removed {other.domain}, which has not heard of it in"
+                f" {FAREWELL_S:g} s"
+            )
+
+    def _can_hear(self, house: Household, other: Household) -> bool:
+        """Tell whether ``other`` has ``house`` for a peer still, and nothing keeps it from learning better."""
+        pair, wired = (house.domain, other.domain), other.wired()
+        restores, authorities = self._tombstones.get(pair, (-1, ()))
+        if wired is None or restores != house.desk.restores:
+            return False
+        federation = wired.ground.federation
+        ends = house.member.coordinator, other.member.coordinator
+        clocks = [one.member.machines[one.member.coordinator].clock for one in (house, other)]
+        known = federation.book.all.get(house.domain)
+        if known is None or known.peer.state is not PeerState.ACTIVE:
+            return False
+        # before that a farewell may be from before the peering
+        settled_s = known.peer.since_ms / 1000 + SETTLED_AFTER_S
+        return (
+            settled_s < clocks[1].wall_s()
+            and federation.bundle._own.authority.certificate in authorities
+            and not cannot_follow(other, house)
+            and not any(clock.offset_s for clock in clocks)
+            and not (house.rotates or other.rotates)
+            and all(self._network.link(*way).is_whole for way in (ends, ends[::-1]))
+        )
 
     def _check_connections(self, house: Household, other: Household, since_s: float) -> None:
         """Raise where a connection of a removed peer, or of its people, stands though it could be ended."""

@@ -125,13 +125,23 @@ class Ledger:
         self.own = own
         self.register = Files(now_s)
         self.givings: list[Giving] = []
+        self._passing: frozenset[Giving] = frozenset()
         self._desk = desk
         self._endings: dict[Domain, Pending] = {}
         """By domain, the end of a peering that the other side may have decided, and that may come at any time."""
         self._ending_s: dict[Domain, float] = {}
 
-    def expect(self, domains: Iterable[Domain], givings: Iterable[Giving]) -> None:
-        """Keep account of these from now on: nothing else may ever be given to others."""
+    def expect(
+        self,
+        domains: Iterable[Domain],
+        givings: Iterable[Giving],
+        passing: Iterable[Giving] = (),
+    ) -> None:
+        """Keep account of these from now on: nothing else may ever be given to others.
+
+        ``passing``: those with which the receiver passes rights on, one for each who does.
+        """
+        self._passing = frozenset(passing)
         for domain in domains:
             self.register.may_be(peer_key(domain))
         for giving in givings:
@@ -149,6 +159,15 @@ class Ledger:
             if domain in {giving.receiver.trust_domain, giving.giver.trust_domain}:
                 ended[giving.key] = None
         return ended
+
+    def restored(self, from_s: float, until_s: float) -> None:
+        """Note that all of it is now as it was at some moment between the two.
+
+        An end that was heard after that is not known any more, and may be heard again: what was kept of it
+        is forgotten, and :meth:`expect_end` keeps account of it anew.
+        """
+        self._endings.clear()
+        self.register.restored(from_s, until_s)
 
     # --- what others end ---------------------------------------------------------------------------
 
@@ -181,11 +200,22 @@ class Ledger:
         if domain in self._endings:
             self._endings.pop(domain).done()
 
+    def is_given(self, giving: Giving) -> bool:
+        """Tell whether a right is certainly given now."""
+        return None not in self.may_be(giving.key)
+
+    def is_passing(self, giving: Giving) -> bool:
+        """Tell whether a right is given to be passed on."""
+        return giving in self._passing
+
     def passed_on(self, giving: Giving) -> list[Giving]:
-        """Return what was given by the receiver of ``giving``, and ends with it."""
-        return [
+        """Return what was given by the receiver of ``giving``, and by whom that was given to: it ends with it."""
+        if giving not in self._passing:
+            return []
+        below = [
             one for one in self.givings if (one.top, one.giver) == (giving.top, giving.receiver)
         ]
+        return [*below, *(last for one in below for last in self.passed_on(one))]
 
     def may_be(self, key: str) -> frozenset[Value]:
         """Return what a key may hold now."""

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from collective.client.collective import Collective
-from collective.core.errors import CollectiveError, ConflictError, NotFoundError
-from collective.core.ids import SpiffeId
-from collective.core.paths import FilePath
-from collective.model.rights import Right
+from collective.core.errors import CollectiveError, ConflictError
 from collective.model.trust import Phase
-from tests.simulation.houses.household import SHARED
-from tests.simulation.houses.ledger import PEER, Giving, Pending, peer_key
+from tests.simulation.houses.asking import ask, carry
+from tests.simulation.houses.following import cannot_follow, is_estranged
+from tests.simulation.houses.granting import Granting
+from tests.simulation.houses.ledger import PEER, peer_key
 from tests.simulation.process import BrokenPromiseError
 
 if TYPE_CHECKING:
-    from tests.simulation.clients import Person
     from tests.simulation.houses.household import Household
 
-Work = Callable[[Collective], Awaitable[Any]]
-PAUSE_S: Final = 9.0
+PAUSE_S: Final = 7.0
 """Between two things that operators do, on average."""
 ROTATION_S: Final = 8.0
 """Between two looks at how far a replacement of a CA is."""
 ROTATION_MOST_S: Final = 600.0
 """How long one may take where nothing goes wrong any more."""
-_ALL: Final = Right.READ | Right.WRITE
 
 
 class Operators:
@@ -40,18 +35,10 @@ class Operators:
         self._chance = chance
         self._busy: set[tuple[str, str]] = set()
         """Pairs of members about whose peering something is under way."""
+        self._left_alone_s: dict[tuple[str, str], float] = {}
+        """Until when pairs of which one has removed the other do not peer again."""
+        self.granting = Granting(houses, chance)
         self.stopping = False
-
-    def expect(self) -> None:
-        """Have each ledger know who may be given what; the people of all houses have joined."""
-        for house in self._houses:
-            givings = [Giving(SHARED, _who(house.sharer), house.coordinator)]
-            for other in house.neighbours:
-                receivers = [person.who for person in other.residents]
-                for receiver in (*receivers, SpiffeId.coordinator(other.domain)):
-                    givings += [Giving(top, receiver, house.coordinator) for top in house.tops]
-                    givings.append(Giving(SHARED, receiver, _who(house.sharer)))
-            house.ledger.expect([other.domain for other in house.neighbours], givings)
 
     # --- one thing after the other -----------------------------------------------------------------
 
@@ -62,110 +49,33 @@ class Operators:
             if self.stopping:
                 return
             house = self._chance.choice(self._houses)
-            strangers = [other for other in house.neighbours if not are_peers(house, other)]
+            strangers = [
+                other
+                for other in house.neighbours
+                if (not are_peers(house, other) or is_estranged(house, other))
+                and not self._is_left_alone(house, other)
+            ]
             if strangers and self._chance.random() < 0.5:
-                await self.peer(house, self._chance.choice(strangers))
+                other = self._chance.choice(strangers)
+                if await self.peer(house, other):
+                    await self.granting.welcome(house, other)
+                    await self.granting.welcome(other, house)
             else:
-                await self.regrant(house)
-
-    async def regrant(self, house: Household) -> None:
-        """Give or end one grant."""
-        giving = self._chance.choice(house.ledger.givings)
-        is_given = house.ledger.may_be(giving.key) != {None}
-        if is_given and self._chance.random() < 0.6:
-            await self.end(house, giving)
-        else:
-            rights = Right.READ if self._chance.random() < 0.3 else _ALL
-            await self.give(house, giving, rights)
-
-    async def give(self, house: Household, giving: Giving, rights: Right) -> None:
-        """Give rights, in the place of those that were given."""
-        if not await self.end(house, giving):
-            return
-        if giving.receiver == _who(house.sharer):
-            rights = _ALL | Right.SHARE
-        receiver = giving.receiver
-        text = str(receiver) if receiver.role == "user" else f"@{receiver.trust_domain}"
-
-        async def work(home: Collective) -> None:
-            await home.people.add_grant(FilePath.parse(giving.top), rights, text)
-
-        pending = house.ledger.begin({giving.key: int(rights)})
-        if await self._settle(house, "give", work, pending, giving) and house.neighbours:
-            house.trace.count("grants given for peers")
-
-    async def end(self, house: Household, giving: Giving) -> bool:
-        """End what was given, with all that was passed on of it; return whether that is certain."""
-        keys = [giving.key, *(one.key for one in house.ledger.passed_on(giving))]
-
-        async def work(home: Collective) -> None:
-            for grant in await home.people.grants():
-                told = Giving(str(grant.path), grant.principal, grant.granted_by)
-                if told == giving:
-                    await home.people.remove_grant(grant.id)
-
-        if all(house.ledger.may_be(key) == {None} for key in keys):
-            return True
-        pending = house.ledger.begin(dict.fromkeys(keys))
-        done = await self._settle(house, "end", work, pending, giving)
-        if done:
-            house.trace.count("grants ended for peers")
-        return done
-
-    async def _settle(
-        self, house: Household, what: str, work: Work, pending: Pending, giving: Giving
-    ) -> bool:
-        """Do ``work`` as who gives; return whether it was done."""
-        person = house.sharer if giving.giver == _who(house.sharer) else None
-        what = f"{what} {giving.key}"
-        return await self._carry(house, what, work, pending, person=person) is None
-
-    async def _carry(
-        self,
-        house: Household,
-        what: str,
-        work: Work,
-        *pending: Pending,
-        person: Person | None = None,
-        absent_is_done: bool = False,
-    ) -> CollectiveError | None:
-        """Do ``work``, and end what is ``pending`` by how it went; return why it was not done."""
-        try:
-            error = await self._ask(house, what, work, person=person)
-        except asyncio.CancelledError:
-            for change in pending:
-                change.cut_off()
-            raise
-        for change in pending:
-            if error is None or (absent_is_done and isinstance(error, NotFoundError)):
-                change.done()
-            elif error is NOT_BEGUN:
-                change.refused()
-            else:
-                change.cut_off()
-        return error
-
-    async def _ask(
-        self, house: Household, what: str, work: Work, *, person: Person | None = None
-    ) -> CollectiveError | None:
-        """Do something as an operator or a person; return why it was not done, as far as anybody knows."""
-        met: list[CollectiveError] = []
-        begun = False
-
-        async def act(home: Collective) -> None:
-            nonlocal begun
-            begun = True
-            try:
-                await work(home)
-            except CollectiveError as error:
-                met.append(error)
-                raise
-
-        if await house.faults.operate(what, act, person=person):
-            return None
-        return met[0] if met else NOT_BEGUN
+                await self.granting.regrant(house)
 
     # --- peers -----------------------------------------------------------------------------------
+
+    def leave_alone(self, one: Household, other: Household, for_s: float) -> None:
+        """Have two not peer for a while."""
+        self._left_alone_s[_pair(one, other)] = one.loop.now_s + for_s
+
+    def _is_left_alone(self, one: Household, other: Household) -> bool:
+        return one.loop.now_s < self._left_alone_s.get(_pair(one, other), 0.0)
+
+    async def peer_if_estranged(self, one: Household, other: Household) -> None:
+        """Have two peer again of whom one cannot believe the other's CA any more."""
+        if is_estranged(one, other):
+            await self.peer(one, other)
 
     async def peer(self, one: Household, other: Household) -> bool:
         """Have ``one`` invite and ``other`` accept, whatever either has of the other; return whether it was done."""
@@ -173,11 +83,11 @@ class Operators:
         if pair in self._busy:
             return False
         self._busy.add(pair)
+        if cannot_follow(one, other):  # whose CA was made anew invites
+            one, other = other, one
         try:
             error = await self._introduce(one, other)
-            if isinstance(
-                error, ConflictError
-            ):  # a CA was replaced while they did not see each other
+            if isinstance(error, ConflictError):  # both CAs were made anew
                 await self._remove(one, other)
                 await self._remove(other, one)
                 error = await self._introduce(one, other)
@@ -187,36 +97,42 @@ class Operators:
 
     async def _introduce(self, one: Household, other: Household) -> CollectiveError | None:
         codes: list[str] = []
+        replaces = cannot_follow(other, one)
 
         async def invite(home: Collective) -> None:
             codes.append((await home.peers.invite(other.domain)).code)
 
         async def accept(home: Collective) -> None:
-            await home.peers.accept(codes[0], one.domain)
+            await home.peers.accept(codes[0], one.domain, replaces=replaces)
 
-        error = await self._ask(one, f"invite {other.domain}", invite)
+        error = await ask(one, f"invite {other.domain}", invite)
         if error is not None:
             return error
+        ended = other.ledger.without(one.domain) if replaces else {}
         both = (
             one.ledger.begin({peer_key(other.domain): PEER}),
-            other.ledger.begin({peer_key(one.domain): PEER}),
+            other.ledger.begin({**ended, peer_key(one.domain): PEER}),
         )
-        error = await self._carry(other, f"accept {one.domain}", accept, *both)
+        error = await carry(other, f"accept {one.domain}", accept, *both)
         if error is None:
             one.ledger.peered(other.domain)
             other.ledger.peered(one.domain)
             one.trace.fault("peered", f"{one.domain} and {other.domain}")
+            if replaces:
+                one.trace.count("peered by --replace")
         return error
 
-    async def remove(self, house: Household, other: Household) -> None:
-        """End a peering on one side; the other is told by its tombstone."""
+    async def remove(self, house: Household, other: Household) -> bool:
+        """End a peering on one side; the other is told by its tombstone.  Return whether it was done."""
         pair = _pair(house, other)
         if pair in self._busy:
-            return
+            return False
         self._busy.add(pair)
         try:
-            if await self._remove(house, other):
+            done = await self._remove(house, other)
+            if done:
                 house.trace.fault("peer removed", f"{other.domain} at {house.domain}")
+            return done
         finally:
             self._busy.discard(pair)
 
@@ -227,7 +143,7 @@ class Operators:
         pending = house.ledger.begin(house.ledger.without(other.domain))
         house.expect_ends()
         what = f"remove {other.domain}"
-        error = await self._carry(house, what, work, pending, absent_is_done=True)
+        error = await carry(house, what, work, pending, absent_is_done=True)
         return error is None
 
     # --- the CA ----------------------------------------------------------------------------------
@@ -242,7 +158,7 @@ class Operators:
             await home.trust.rotate()
 
         with house.disturbed():
-            if await self._ask(house, "rotate", begin) is None:
+            if await ask(house, "rotate", begin) is None:
                 house.trace.fault("CA rotated", house.domain)
             await self.finish_rotation(house)
 
@@ -257,21 +173,13 @@ class Operators:
 
         until_s = house.loop.now_s + ROTATION_MOST_S
         while house.rotates:
-            await self._ask(house, "rotate on", finish)
+            await ask(house, "rotate on", finish)
             if phases and phases[-1] is Phase.NONE:
                 house.rotates = False
                 return
             if house.loop.now_s > until_s:
                 raise BrokenPromiseError(f"the CA of {house.domain} is replaced without an end")
             await asyncio.sleep(ROTATION_S)
-
-
-NOT_BEGUN: Final = CollectiveError("Nothing was begun.")
-"""Nobody was there to ask."""
-
-
-def _who(person: Person) -> SpiffeId:
-    return SpiffeId.parse(person.identity)
 
 
 def _pair(one: Household, other: Household) -> tuple[str, str]:

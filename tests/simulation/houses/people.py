@@ -16,7 +16,8 @@ from collective.core.ids import SpiffeId
 from collective.model.rights import Right
 from tests.simulation.clients import Home, Own, Person, Rights
 from tests.simulation.houses.abroad import Abroad, Crossing, ElsewhereError
-from tests.simulation.houses.ledger import PEER, peer_key
+from tests.simulation.houses.ledger import PEER, Watching, peer_key
+from tests.simulation.model import content
 from tests.simulation.process import BrokenPromiseError
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ class Resident(Person):
     async def act(self, home: Collective) -> None:
         """Do one thing, at home or elsewhere."""
         chosen = self.chance.random()
-        if self.guests and chosen < ABROAD:
+        if self.house.waits_for_all:
+            await self._stat(Own(home))
+        elif self.guests and chosen < ABROAD:
             guest = self.chance.choice(self.guests)
             await guest.use(Abroad(home, guest))
         elif self.guests and chosen < ABROAD + COPIES:
@@ -162,28 +165,54 @@ class Guest(Person):
         else:
             await self._trespass(home)
 
+    def _is_without_effect(self, error: CollectiveError, what: str) -> bool:
+        # a removal is one call, and never repeated
+        is_refused = what == "remove" and isinstance(error, ElsewhereError)
+        return is_refused or super()._is_without_effect(error, what)
+
     async def _trespass(self, home: Home) -> None:
-        """Try what no grant of the owner's allows, at what is there and what is not."""
-        ledger = self.host.ledger
+        """Try what no grant of the owner's allows, at what is there and what is not.
+
+        It may be granted while the call is under way, and then it may be served.
+        """
+        ledger, chance = self.host.ledger, self.chance
         tops = [top for top in self.host.tops if not ledger.possible(self.who, top)]
-        acts: list[Callable[[str], Awaitable[Any]]] = [home.read, home.stat]
+        acts, wanted = ["read", "stat", "remove", "write"], Right.READ | Right.WRITE | Right.SHARE
         if not tops:  # reading is allowed everywhere
-            tops = [
-                top for top in self.host.tops if Right.WRITE not in ledger.possible(self.who, top)
-            ]
-            acts.clear()
+            acts, wanted = ["remove", "write"], Right.WRITE
+            tops = [top for top in self.host.tops if wanted not in ledger.possible(self.who, top)]
         if not tops:
             return
-        acts += [home.remove, lambda path: home.write(path, b"trespass")]
         path = self._existing(frozenset(tops)) or self._path(frozenset(tops))
-        if self.chance.random() < 0.3:
-            path = f"/{path.split('/')[1]}/none"
+        top = f"/{path.split('/')[1]}"
+        if chance.random() < 0.3:
+            path = f"{top}/none"
+        watching = Watching(ledger, self.who)
         try:
-            await self.chance.choice(acts)(path)
+            is_served = await self._does(home, chance.choice(acts), path)
+        finally:
+            watching.close()
+        if is_served and not watching.possible(top) & wanted:
+            raise BrokenPromiseError(f"{self.name} was served {path}, which no grant allows")
+
+    async def _does(self, home: Home, act: str, path: str) -> bool:
+        """Do one thing; return whether it was served."""
+        if act == "write":
+            path, value = f"/{path.split('/')[1]}/trespass", self.desk.fresh()
+            if path in self.desk.busy:
+                return False
+            work: Awaitable[Any] = home.write(path, content(value))
+            return await self._change({path: value}, work, "write") is None
+        if act == "remove":
+            if path in self.desk.busy or not self.desk.files.is_quiet(path):
+                return False
+            return await self._change({path: None}, home.remove(path), "remove") is None
+        try:
+            await (home.read(path) if act == "read" else home.stat(path))
         except CollectiveError as error:
             self._note(f"trespass at {path}: {error.code} {error.message}")
-            return
-        raise BrokenPromiseError(f"{self.name} was served {path}, which no grant allows")
+            return False
+        return True
 
 
 class Sharer(Person):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -10,37 +9,15 @@ from unittest import mock
 import pytest
 
 from collective.core.errors import NotFoundError, PermissionDeniedError
-from collective.core.ids import Domain, SpiffeId
+from collective.core.ids import Domain
 from collective.model.peers import PeerState
 from collective.model.rights import Right
 from tests.simulation.houses.abroad import Crossing, ElsewhereError
+from tests.simulation.houses.conftest import UNA
 from tests.simulation.houses.federation import Federation
 from tests.simulation.houses.household import Household
-from tests.simulation.houses.ledger import HEARD_S, PEER, Giving, peer_key
+from tests.simulation.houses.ledger import HEARD_S, PEER, peer_key
 from tests.simulation.process import BrokenPromiseError
-
-UNA = SpiffeId.parse("spiffe://home.bob/user/home.bob/una")
-READ = int(Right.READ)
-
-
-@pytest.fixture
-def federation() -> Iterator[Federation]:
-    made = Federation(5, 1.0)
-    yield made
-    made.loop.close()
-    made.around.vfs.forget()
-
-
-@pytest.fixture
-def alice(federation: Federation) -> Household:
-    house = federation.houses[0]
-    bob = house.neighbours[0]
-    giving = Giving("/media", UNA, house.coordinator)
-    house.ledger.expect([bob.domain], [giving])
-    bob.ledger.expect([house.domain], [])
-    house.ledger.begin({peer_key(bob.domain): PEER, giving.key: READ}).done()
-    bob.ledger.begin({peer_key(house.domain): PEER}).done()
-    return house
 
 
 def crossing(alice: Household, need: Right = Right.READ) -> Crossing:
@@ -105,6 +82,24 @@ def test_what_one_side_may_have_ended_may_end_at_the_other_until_both_are_peers(
     assert bob.ledger.is_peer(alice.domain)
 
 
+def test_an_end_that_was_heard_is_heard_again_after_a_restore_to_before_it(
+    federation: Federation, alice: Household
+) -> None:
+    loop, bob = alice.loop, alice.neighbours[0]
+    loop.now_s = 100.0
+    ended(alice)
+    alice.expect_ends()
+    bob.ledger.ended(alice.domain)  # heard, and then looked at once more: the end is expected again
+    alice.expect_ends()
+    loop.now_s = 120.0
+    bob.restored(50.0, 50.0)
+    loop.now_s = 140.0
+    wired = wired_with(bob, is_peer=True, grants=[])
+    with mock.patch.object(bob, "wired", return_value=wired):
+        federation.judge.look(bob)
+    assert bob.ledger.may_be(peer_key(alice.domain)) == {PEER, None}, "it is heard in a moment"
+
+
 def wired_with(alice: Household, *, is_peer: bool, grants: list[Any], number: int = 3) -> Any:
     state = PeerState.ACTIVE if is_peer else PeerState.REMOVED
     peer = SimpleNamespace(state=state, sequence=number, since_ms=1)
@@ -124,7 +119,6 @@ def wired_with(alice: Household, *, is_peer: bool, grants: list[Any], number: in
 def test_a_catalogue_has_what_was_decided(
     federation: Federation, alice: Household, is_peer: bool, has_grant: bool, what: str
 ) -> None:
-    alice.member.machine(alice.member.coordinator)
     grant = SimpleNamespace(
         path="/media", principal=UNA, granted_by=alice.coordinator, rights=Right.READ
     )

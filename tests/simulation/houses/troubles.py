@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation.clients import rarely
 from tests.simulation.faults import FAULTS_LEAST
-from tests.simulation.link_faults import BY_MESSAGE, LinkFaults
+from tests.simulation.houses.hostility import Forger, PeerLies
+from tests.simulation.link_faults import BY_MESSAGE, THIN, LinkFaults
 from tests.simulation.link_faults import KINDS as LINK_KINDS
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ KINDS_LEAST: Final = 9
 SILENCE_MOST_S: Final = 105.0
 """So long after a power loss connections may stand whose other end is gone."""
 HOUR_S: Final = 3600.0
+AHEAD_S: Final = (60.0, 300.0)
+"""How far the clock of a coordinator goes ahead: what it does then waits so long afterwards."""
+APART_MOST_S: Final = 330.0
+"""How long a house is cut off from others that is to replace its CA meanwhile, at most."""
+TRIES: Final = 5
+ALONE_S: Final = 200.0
+"""So long after a removal that was not seen the two do not peer again: the other hears of it meanwhile."""
 BETWEEN: Final = "between houses: "
 """What the kinds of faults on links between houses begin with."""
 OF_A_HOUSE: Final = (
@@ -37,13 +45,23 @@ OF_A_HOUSE: Final = (
     "operator adopts",
 )
 """Kinds that a house has where it stands alone, too."""
-OWN: Final = ("clock an hour off", "CA rotated", "peer removed")
+OWN: Final = (
+    "clock off",
+    "CA rotated",
+    "CA replaced unseen",
+    "peer removed",
+    "peer removed unseen",
+    "peer lies",
+    "peer forges",
+)
 """Kinds that only several houses have."""
-COUNTED: Final = (*(f"{BETWEEN}{kind}" for kind in LINK_KINDS), *OWN, "peered")
+LINKS: Final = (*LINK_KINDS, THIN)
+COUNTED: Final = (*(f"{BETWEEN}{kind}" for kind in LINKS), *OWN, "peered")
 """Kinds that a run counts for the sake of several houses."""
 OFTEN: Final[dict[str, float]] = {
-    "peer removed": 2.5,
+    "peer removed": 1.5,
     "CA rotated": 1.5,
+    "peer forges": 2,
     "coordinator restored": 2.5,
     "coordinator restored from a tar": 1.5,
     f"{BETWEEN}message lost": 2,
@@ -70,12 +88,22 @@ class Troubles:
         self._links = LinkFaults(network, self._chance, self)
         self._machines = {name: house for house in houses for name in self._names_of(house)}
         network.where = self._where
+        ways = self._links.kinds() | {THIN: self._links.thin}
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
-            f"{BETWEEN}{kind}": act for kind, act in self._links.kinds().items()
+            f"{BETWEEN}{kind}": act for kind, act in ways.items()
         }
         for kind in OF_A_HOUSE:
             kinds[kind] = lambda kind=kind: self._in_a_house(kind)  # type: ignore[misc]
-        kinds.update(zip(OWN, (self._clock, self._rotate, self._remove), strict=True))
+        own = (
+            self._clock,
+            self._rotate,
+            self._replace_unseen,
+            self._remove,
+            self._remove_unseen,
+            self._lie,
+            self._forge,
+        )
+        kinds.update(zip(OWN, own, strict=True))
         share = self._chance.uniform(0.5, 1.0)
         chosen = [kind for kind in kinds if self._chance.random() < share]
         others = sorted(kinds.keys() - set(chosen))
@@ -152,7 +180,7 @@ class Troubles:
             await house.faults.of_kind(kind)
 
     async def _clock(self) -> None:
-        """Have the clock of a machine an hour off for a while."""
+        """Have the clock of a machine off for a while, back or forward."""
         house = self._chance.choice(self._houses)
         if house.rotates:
             return
@@ -161,18 +189,109 @@ class Troubles:
         clock = house.member.machines[name].clock
         if clock.offset_s:
             return
-        # what a coordinator does an hour ahead waits for an hour afterwards
-        ahead = () if name == house.member.coordinator else (HOUR_S,)
+        ahead = AHEAD_S if name == house.member.coordinator else (HOUR_S,)
         clock.offset_s = self._chance.choice((-HOUR_S, *ahead))
-        self._trace.fault("clock an hour off", f"{name} {clock.offset_s:+g} s")
+        self._trace.fault("clock off", f"{name} {clock.offset_s:+g} s")
         with house.disturbed():
             await asyncio.sleep(self._chance.uniform(5.0, 60.0))
             clock.offset_s = 0.0
 
+    # --- several houses --------------------------------------------------------------------------
+
     async def _rotate(self) -> None:
         await self._operators.rotate(self._chance.choice(self._houses))
+
+    async def _apart_while(
+        self, house: Household, others: Sequence[Household], work: Awaitable[object]
+    ) -> None:
+        """Cut ``house`` off from ``others``, both ways, until ``work`` is done."""
+        network = self._houses[0].member.network
+        ways = [
+            (source, target)
+            for other in others
+            for one in house.member.machines
+            for two in other.member.machines
+            for source, target in ((one, two), (two, one))
+        ]
+        for source, target in ways:
+            network.link(source, target).cut = True
+        try:
+            async with asyncio.timeout(APART_MOST_S):
+                await work
+        except TimeoutError:
+            pass
+        finally:
+            for source, target in ways:
+                network.heal(source, target)
+
+    async def _replace_unseen(self) -> None:
+        """Replace a CA twice while no other house sees it: no word of it is believed there any more."""
+        house = self._chance.choice(self._houses)
+        if house.rotates or house.shares_folder:
+            return
+
+        async def twice() -> None:
+            house.waits_for_all = True
+            for person in house.people:  # what takes long is given up
+                person.machine.kill()
+                person.start()
+            try:
+                for _ in range(2):
+                    await self._operators.rotate(house)
+            finally:
+                house.waits_for_all = False
+
+        self._trace.fault("CA replaced unseen", str(house.domain))
+        await self._apart_while(house, house.neighbours, twice())
+        for other in house.neighbours:
+            await self._operators.peer_if_estranged(house, other)
 
     async def _remove(self) -> None:
         house, other = self._two()
         if house.ledger.is_peer(other.domain):
             await self._operators.remove(house, other)
+
+    async def _remove_unseen(self) -> None:
+        """Remove a peer that is not there, and start anew before it is: the tombstone answers it."""
+        house, other = self._two()
+        if not house.ledger.is_peer(other.domain):
+            return
+
+        async def remove() -> None:
+            self._operators.leave_alone(house, other, ALONE_S)
+            for _ in range(TRIES):
+                await asyncio.sleep(self._chance.uniform(2.0, 6.0))
+                if await self._operators.remove(house, other):
+                    break
+            else:
+                return
+            self._trace.fault("peer removed unseen", f"{other.domain} at {house.domain}")
+            self._operators.leave_alone(house, other, ALONE_S)
+            await asyncio.sleep(self._chance.uniform(2.0, 6.0))
+            if house.member.machines[house.member.coordinator].alive:
+                with house.disturbed():
+                    await house.member.stop(house.member.coordinator)
+                    await house.faults.down_for(house.member.coordinator)
+
+        await self._apart_while(house, [other], remove())
+
+    # --- a house that is hostile -----------------------------------------------------------------
+
+    async def _lie(self) -> None:
+        """Have a coordinator tell its peers what is not so."""
+        house = self._chance.choice(self._houses)
+        process = house.member.machines[house.member.coordinator].process
+        if process is None or not process.alive or process.lies is not None:
+            return
+        process.lies = PeerLies(house, random.Random(self._chance.random()))
+        self._trace.fault("peer lies", str(house.domain))
+        await asyncio.sleep(self._chance.uniform(5.0, 40.0))
+        process.lies = None
+
+    async def _forge(self) -> None:
+        """Have a coordinator call for whom it may not speak."""
+        house, victim = self._two()
+        refused = await Forger(house, victim, self._chance).forge()
+        if refused:
+            self._trace.fault("peer forges", f"{house.domain} at {victim.domain}")
+            self._trace.count("forged calls refused", refused)
