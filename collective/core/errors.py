@@ -122,6 +122,12 @@ class UnreachableError(PeerError):
     retryable = True
 
 
+class PeeringEndedError(UnreachableError):
+    """Another member is no peer any more: nothing more comes of what was under way with it."""
+
+    retryable = False
+
+
 class AwayError(UnreachableError):
     """Another member is known to be away: asking again at once is of no use."""
 
@@ -134,6 +140,14 @@ class RejectedError(PeerError):
 
     code = "rejected"
     exit_code = ExitCode.CORRUPT
+
+
+class OtherAuthorityError(RejectedError):
+    """The certificate of who answered is of a CA that is not known here."""
+
+
+class WrongTimeError(RejectedError):
+    """The certificate of who answered has expired or is not valid yet, by this machine's clock."""
 
 
 class BusyError(PeerError):

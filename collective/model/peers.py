@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
@@ -73,13 +74,38 @@ class PeerFigures:
     """Calls, tickets and connections of it and its people that were refused here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Whether one coordinator reaches another at the addresses of its bundle."""
+class Reach(Enum):
+    """Whether one coordinator reaches another at the addresses of its bundle, as the other one is told.
 
-    is_reached: bool
-    why: str = ""
-    """Why it does not, as a sentence; empty where it does."""
+    The other one chose these addresses.  So it is told one of a few words, the same for all that an
+    address can do but to answer with a certificate: else it could look around in the teller's network.
+    """
+
+    REACHED = "reached"
+    NOT_REACHED = "not_reached"
+    OTHER_AUTHORITY = "other_authority"
+    """The certificate there is of another CA."""
+    CLOCKS_DIFFER = "clocks_differ"
+    """The certificate there has expired, or is not valid yet, by the teller's clock."""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether it does."""
+        return self is Reach.REACHED
+
+    @property
+    def why(self) -> str:
+        """Why it does not, as a sentence; empty where it does."""
+        return _WHY_NOT.get(self, "")
+
+
+_WHY_NOT: Final = {
+    Reach.NOT_REACHED: "This member does not answer it at the addresses that it advertises.",
+    Reach.OTHER_AUTHORITY: "What answers it there has a certificate of another CA.",
+    Reach.CLOCKS_DIFFER: (
+        "The certificate that it sees there has expired or is not valid yet: the clocks differ."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

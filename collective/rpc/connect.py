@@ -13,7 +13,13 @@ import ssl
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from collective.core.errors import CollectiveError, RejectedError, UnreachableError
+from collective.core.errors import (
+    CollectiveError,
+    OtherAuthorityError,
+    RejectedError,
+    UnreachableError,
+    WrongTimeError,
+)
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
@@ -33,6 +39,8 @@ _AGAIN_AFTER_S: Final = 0.2
 # verify codes of OpenSSL (X509_V_ERR_…)
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
+_KINDS: Final = {4: OtherAuthorityError, 6: WrongTimeError}
+"""By the step of the trust rule that refused the certificate."""
 _OF_ANOTHER_CA: Final = frozenset((2, 7, 18, 19, 20, 21))
 """No issuer found, a signature of another key, a chain that ends in an unknown CA."""
 
@@ -96,7 +104,7 @@ async def open_stream(
             f"No answer from {address} within {timeout_s:g} s; check that it runs."
         ) from error
     except ssl.SSLCertVerificationError as error:
-        raise RejectedError(_why_unverified(error, address)) from error
+        raise _why_unverified(error, address) from error
     except OSError as error:
         raise UnreachableError(
             f"No connection to {address}: {_reason(error)}; check that it runs there."
@@ -211,7 +219,8 @@ def _said_plainly(
 ) -> RejectedError:
     """Return what to do about ``address``; the step is in the log."""
     if error.role is None:
-        return RejectedError(f"The certificate of {address} does not count: {error.why}.")
+        kind = _KINDS.get(error.step, RejectedError)
+        return kind(f"The certificate of {address} does not count: {error.why}.")
     if roles == {"coordinator"}:
         return RejectedError(
             f"{address} is a {error.role}, not a coordinator; give the coordinator's address."
@@ -220,20 +229,22 @@ def _said_plainly(
     return RejectedError(f"{address} is a {error.role}, not a {wanted}; give another address.")
 
 
-def _why_unverified(error: ssl.SSLCertVerificationError, address: Address) -> str:
+def _why_unverified(error: ssl.SSLCertVerificationError, address: Address) -> RejectedError:
     """Return what a certificate that OpenSSL itself refused most likely means."""
     if error.verify_code == _EXPIRED:
-        return f"The certificate of {address} has expired; ask its operator to see to it."
+        return WrongTimeError(
+            f"The certificate of {address} has expired; ask its operator to see to it."
+        )
     if error.verify_code == _NOT_YET_VALID:
-        return (
+        return WrongTimeError(
             f"The certificate of {address} is not valid yet; compare the clocks of both machines."
         )
     if error.verify_code in _OF_ANOTHER_CA:
-        return (
+        return OtherAuthorityError(
             f"The certificate of {address} is of another CA than the one that you joined; give your"
             " own coordinator's address, or ask for a new invitation if its CA was made anew."
         )
-    return f"The certificate of {address} does not count: {error.verify_message}."
+    return RejectedError(f"The certificate of {address} does not count: {error.verify_message}.")
 
 
 def _reason(error: OSError) -> str:

@@ -18,8 +18,6 @@ NODES_MAX: Final = 64
 RECORD_PART_MAX_BYTES: Final = 32 * KIB
 """Of its nodes, and of what is revoked: everybody's status shows the nodes of all peers, and each of our
 own nodes hears what all of them have revoked, in one message."""
-WHY_MAX_BYTES: Final = 256
-"""Of why the other end is not reached."""
 REVOKED_MAX: Final = 2000
 """What a record tells of as revoked: what a peer's nodes do not hear of ends with its tickets."""
 

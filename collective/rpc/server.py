@@ -295,7 +295,7 @@ class TlsListener(Server):
         return True
 
     def _refused(self, error: CollectiveError, source: str) -> None:
-        line = self._lines.take(source, self._clock.monotonic_s())
+        line = self._lines.take(source, self._clock.monotonic_s(), is_proven=False)
         if line is not None:
             self._log.info("connection refused", reason=error.message, source=source, **line)
         if self._refusals is not None:

@@ -13,13 +13,25 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ExitCode, NotFoundError
 from collective.core.paths import FilePath
 from collective.core.units import Address
-from collective.model.peers import PeerFacts, PeerState
+from collective.model.peers import PeerFacts, PeerState, Reach
 from collective.model.status import Status
 from collective.rpc import probing
 from collective.rpc.probing import Answer
 
 CODE_USES_FEW: Final = 3
 CODE_SOON_S: Final = 3 * 86_400.0
+_WHAT_TO_DO: Final = {
+    Reach.NOT_REACHED: (
+        "behind NAT, forward the coordinator's port and advertise the address outside; over the internet"
+        " use a VPN that both have joined, and advertise its address (advertise_address, reload); its"
+        " operator sees the exact reason: collective peer show"
+    ),
+    Reach.OTHER_AUTHORITY: (
+        "advertise an address that leads to this coordinator (advertise_address, reload); after its CA was"
+        " made anew, peer again: collective peer invite"
+    ),
+    Reach.CLOCKS_DIFFER: "use NTP on both machines; then see: collective status",
+}
 _SEE_STATUS: Final = "docs/operations.md, Health, says what to do about each warning"
 
 
@@ -193,9 +205,8 @@ def _reached_from(one: PeerFacts) -> Finding:
         return fine("reachable-from", f"{one.domain} reaches this member.")
     return problem(
         "reachable-from",
-        f"{one.domain} does not reach this member, and says why: {one.reach.why}",
-        "behind NAT, forward the coordinator's port and advertise the address outside; over the internet"
-        " use a VPN that both have joined, and advertise its address (advertise_address, reload)",
+        f"{one.domain} does not reach this member. {one.reach.why}",
+        _WHAT_TO_DO[one.reach],
         ExitCode.NOT_REACHABLE,
     )
 

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from collective.core.clock import Clock
-from collective.core.errors import BusyError, CollectiveError, ShutOutError, UnreachableError
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    OtherAuthorityError,
+    PeeringEndedError,
+    ShutOutError,
+    WrongTimeError,
+)
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.health import PeerHealth
@@ -81,6 +88,7 @@ class PeerLink:
         self._slots = asyncio.Semaphore(CALLS_MAX)
         self._waiting = 0
         self._is_closed = False
+        self._reach: Reach | None = None
         self._asked_early_s = -math.inf
 
     @property
@@ -95,11 +103,8 @@ class PeerLink:
 
     @property
     def reach(self) -> Reach | None:
-        """How this member reaches the peer; None while nothing was tried."""
-        health = self.health
-        if health.away_since_s is not None:
-            return Reach(is_reached=False, why=health.why)
-        return Reach(is_reached=True) if health.is_healthy else None
+        """How this member reaches the peer, as it is told; None while nothing was tried."""
+        return self._reach
 
     def move(self, addresses: Sequence[Address]) -> None:
         """Look for it elsewhere from now on; the connection that stands stays."""
@@ -117,10 +122,13 @@ class PeerLink:
         Waiting for its turn is part of the call's time: one that has waited all of it is not sent.
 
         Raises:
-            UnreachableError: the peer is away, or the peering ended.
+            AwayError: the peer is away.
+            PeeringEndedError: it is no peer any more.
             BusyError: too many calls wait for it, or this one's turn did not come in time.
         """
-        self.health.require()
+        if round(within_s, 1) <= 0:
+            raise self._too_late(within_s)
+        self._require()
         until_s = self._clock.monotonic_s() + within_s
         await self._take_turn(within_s)
         began_s, result = self._clock.monotonic_s(), "cancelled"
@@ -128,7 +136,7 @@ class PeerLink:
             left_s = until_s - self._clock.monotonic_s()
             if left_s <= 0:
                 raise self._too_late(within_s)
-            self.health.require()
+            self._require()
             with self.exchange() as channel:
                 yield channel, left_s
             result = "ok"
@@ -156,14 +164,23 @@ class PeerLink:
             self._waiting -= 1
 
     def _too_late(self, within_s: float) -> BusyError:
+        if round(within_s, 1) <= 0:
+            return BusyError(
+                f"No time was left for a call to {self.domain}; try again with a longer deadline."
+            )
         return BusyError(
             f"Other calls to {self.domain} took all the {within_s:.1f} s that this one had; try again in"
             " a moment."
         )
 
+    def _require(self) -> None:
+        if self._is_closed:
+            raise PeeringEndedError(f"{self.domain} is no peer any more.")
+        self.health.require()
+
     @contextmanager
     def exchange(self) -> Iterator[Channel]:
-        """Lend the channel for an exchange, which waits for no call; UnreachableError after the end."""
+        """Lend the channel for an exchange, which waits for no call; PeeringEndedError after the end."""
         kept = self._current()
         kept.calls += 1
         try:
@@ -173,7 +190,7 @@ class PeerLink:
 
     def _current(self) -> _Kept:
         if self._is_closed:
-            raise UnreachableError(f"{self.domain} is no peer any more.")
+            raise PeeringEndedError(f"{self.domain} is no peer any more.")
         if self._kept is None:
             channel = self._links.channel(
                 self._addresses,
@@ -207,6 +224,7 @@ class PeerLink:
     def answered(self, began_s: float) -> None:
         """Take an answered exchange into account that began at ``began_s`` (monotonic)."""
         self._asked_early_s = -math.inf
+        self._reach = Reach.REACHED
         self.health.succeeded(self._clock.wall_s(), self._clock.monotonic_s() - began_s)
 
     def failed(self, error: CollectiveError) -> bool:
@@ -217,6 +235,7 @@ class PeerLink:
         why = error.message
         if isinstance(error, ShutOutError):
             why = "it has ended the peering; ask its operator"
+        self._reach = _reach_by(error)
         went = self.health.failed(self._clock.wall_s(), why)
         self._drop()
         return went
@@ -232,3 +251,12 @@ class PeerLink:
         """End it, and every call that is under way; idempotent."""
         self._is_closed = True
         self._drop()
+
+
+def _reach_by(error: CollectiveError) -> Reach:
+    """Return what a peer is told of a failure to reach it."""
+    if isinstance(error, OtherAuthorityError):
+        return Reach.OTHER_AUTHORITY
+    if isinstance(error, WrongTimeError):
+        return Reach.CLOCKS_DIFFER
+    return Reach.NOT_REACHED

@@ -8,6 +8,7 @@ asked less and less often, at most every PROBE_MOST_S.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ from collective.core.errors import (
     ShutOutError,
 )
 from collective.core.ids import Domain
+from collective.core.log_rate import LogRate
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
 from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, PeerLink
@@ -77,6 +79,9 @@ class PeerLinks:
         self._due_s: dict[Domain, float] = {}
         self._under_way: dict[Domain, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
+        self._lines = LogRate()
+        self._own_failures: dict[Domain, str] = {}
+        """Why the own part of an exchange fails, where the last one did."""
         self._log = structlog.get_logger("coordinator.peers")
         credentials.attach(self)
         book.watch(self._follow)
@@ -259,15 +264,33 @@ class PeerLinks:
             answer = await self._asked(link, word)
             if answer is not None:
                 await self._take(link, answer)
+                self._own_failures.pop(link.domain, None)
         except Exception as error:  # noqa: BLE001 - the edge of a task
+            self._own_failed(link, error)
+            self._due_again(link)
+
+    def _own_failed(self, link: PeerLink, error: Exception) -> None:
+        """Log that this member's own part failed, when that begins, and when the reason changes."""
+        reason = f"{type(error).__name__}: {error}"
+        if self._open.get(link.domain) is not link or self._own_failures.get(link.domain) == reason:
+            return
+        self._own_failures[link.domain] = reason
+        line = self._lines.take(f"own part, {link.domain}", self._clock.monotonic_s())
+        if line is not None:
             is_known = isinstance(error, CollectiveError | TimeoutError)
             self._log.error(
                 "own part of an exchange failed",
                 domain=link.domain,
-                reason=str(error),
+                reason=reason,
                 exc_info=not is_known,
+                **line,
             )
-            self._due_again(link)
+
+    def _note(self, domain: Domain, level: int, event: str, **facts: str) -> None:
+        """Log what a peer causes, which may be as often as it likes: within a rate."""
+        line = self._lines.take(domain, self._clock.monotonic_s())
+        if line is not None:
+            self._log.log(level, event, domain=domain, **facts, **line)
 
     async def _asked(self, link: PeerLink, word: PeerWord) -> PeerWord | None:
         """Return what a peer answers to ``word``; None where it does not, which its link then knows."""
@@ -282,7 +305,7 @@ class PeerLinks:
             await self._failed(link, error)
             return None
         if link.health.away_since_s is not None:
-            self._log.info("peer is back", domain=link.domain)
+            self._note(link.domain, logging.INFO, "peer is back")
         link.answered(began_s)
         self._due_again(link)
         return answer
@@ -303,7 +326,7 @@ class PeerLinks:
         if self._open.get(link.domain) is not link:
             return  # the peering ended meanwhile, or another began: nothing of this one counts there
         if link.failed(error):
-            self._log.warning("peer is away", domain=link.domain, reason=error.message)
+            self._note(link.domain, logging.WARNING, "peer is away", reason=error.message)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
         if isinstance(error, ShutOutError) and self._is_settled(link):
@@ -348,7 +371,7 @@ class PeerLinks:
                 _, signed = await asking.begin(code_id)
             await self._words.take_bundle(domain, signed, domain)
         except CollectiveError as error:
-            self._log.info("no newer bundle", domain=domain, reason=error.message)
+            self._note(domain, logging.INFO, "no newer bundle", reason=error.message)
 
     # --- who is a peer ---------------------------------------------------------------------------
 
@@ -358,6 +381,7 @@ class PeerLinks:
         for domain in self._open.keys() - active.keys():
             self._open.pop(domain).close()
             self._due_s.pop(domain, None)
+            self._own_failures.pop(domain, None)
         for domain, bundle in active.items():
             link = self._open.get(domain)
             if link is None:

@@ -19,6 +19,8 @@ from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.tallies import DURATIONS_S, PeerTallies, Way
 from collective.model.status import PeerStatus
 
+_OF_A_PEER: Final = ("member", "peer")
+"""Labels of every metric of one peer."""
 _BUCKETS: Final = [*map(str, DURATIONS_S), "+Inf"]
 
 
@@ -72,7 +74,7 @@ class PeerMetrics(Collector):
             ),
         )
         for name, text, value in gauges:
-            family = GaugeMetricFamily(f"collective_peer_{name}", text, labels=["member", "peer"])
+            family = GaugeMetricFamily(f"collective_peer_{name}", text, labels=_OF_A_PEER)
             for one in peers:
                 family.add_metric([self._member, one.domain], float(value(one)))
             yield family
@@ -81,37 +83,39 @@ class PeerMetrics(Collector):
         calls = CounterMetricFamily(
             "collective_peer_calls",
             "Calls passed on to a peer (out), and taken from one (in).",
-            labels=["peer", "direction", "result"],
+            labels=[*_OF_A_PEER, "direction", "result"],
         )
         moved = CounterMetricFamily(
             "collective_peer_moved_bytes",
             "Bytes of chunks sent to a peer by the coordinator (out), and received from one (in).",
-            labels=["peer", "direction"],
+            labels=[*_OF_A_PEER, "direction"],
         )
         refused = CounterMetricFamily(
             "collective_peer_refusals",
             "Calls, tickets and connections of a peer and its people that were refused.",
-            labels=["peer"],
+            labels=_OF_A_PEER,
         )
         for one in peers:
             tally = self._tallies.of(Domain(one.domain))
             for (way, result), count in sorted(tally.calls.items(), key=str):
-                calls.add_metric([one.domain, way.value, result], count)
-            moved.add_metric([one.domain, Way.OUT.value], tally.sent_bytes)
-            moved.add_metric([one.domain, Way.IN.value], tally.received_bytes)
-            refused.add_metric([one.domain], tally.refused)
+                calls.add_metric([self._member, one.domain, way.value, result], count)
+            moved.add_metric([self._member, one.domain, Way.OUT.value], tally.sent_bytes)
+            moved.add_metric([self._member, one.domain, Way.IN.value], tally.received_bytes)
+            refused.add_metric([self._member, one.domain], tally.refused)
         return iter((calls, moved, refused))
 
     def _durations(self, peers: Sequence[PeerStatus]) -> Metric:
         family = HistogramMetricFamily(
             "collective_peer_call_duration_seconds",
             "How long calls took that were passed on to a peer.",
-            labels=["peer"],
+            labels=_OF_A_PEER,
         )
         for one in peers:
             tally = self._tallies.of(Domain(one.domain))
             counts = list(accumulate(tally.durations))
             family.add_metric(
-                [one.domain], list(zip(_BUCKETS, counts, strict=True)), sum_value=tally.waited_s
+                [self._member, one.domain],
+                list(zip(_BUCKETS, counts, strict=True)),
+                sum_value=tally.waited_s,
             )
         return family

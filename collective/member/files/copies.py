@@ -18,6 +18,7 @@ from collective.core.errors import (
     CollectiveError,
     ConflictError,
     NotFoundError,
+    PeeringEndedError,
     PermissionDeniedError,
     RejectedError,
     UnreachableError,
@@ -28,7 +29,7 @@ from collective.core.paths import FilePath
 from collective.member.files.interface import Reads
 from collective.member.files.interrupted_copies import InterruptedCopies, RunningCopy
 from collective.member.files.member_directory import MemberDirectory
-from collective.member.files.watching import watched
+from collective.member.files.watching import Look, watched
 from collective.member.files.whole_files import Engines
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -84,9 +85,10 @@ class Copies:
         Raises:
             ConflictError: ``condition`` does not hold, or source and target are one.
             NotFoundError, PermissionDeniedError, NotEnoughCopiesError, NoSpaceError: as a read or write.
+            PeeringEndedError: one of the two members is no peer any more.
             UnreachableError, BusyError: interrupted, and to be gone on with.
 
-        After these two, and after cancellation, the upload stays for RESUME_S; after any other error it is
+        After these last two, and after cancellation, the upload stays for RESUME_S; after any other error it is
         ended.
 
         """
@@ -95,16 +97,16 @@ class Copies:
         carried = replace(call, carrier=self._own)
         running = self._interrupted.running(carried, self._owners.of_path(call, target).uploads)
         if resume is not None:
-            running.enter(resume)
+            running.resume(resume)
         try:
             entry = await self._run(
                 carried, source, target, condition, running, on_opened, progress
             )
-        except (UnreachableError, BusyError, asyncio.CancelledError):
-            running.interrupted()
-            raise
-        except BaseException:
-            await running.given_up()
+        except BaseException as error:
+            if _may_go_on(error):
+                running.interrupted()
+            else:
+                await running.given_up()
             raise
         running.succeeded()
         return entry
@@ -135,9 +137,11 @@ class Copies:
             if on_opened is not None:
                 await on_opened(upload)
 
-        async def look() -> None:
+        async def look_at_source() -> None:
             for one in found:
                 await reads.plan_read(carried, one.lease, offset=0, length=1, mode=RouteMode.DIRECT)
+
+        async def look_at_target() -> None:
             if running.upload is not None:
                 await uploads.check_upload(carried, running.upload)
 
@@ -163,10 +167,20 @@ class Copies:
             carried,
             CopySource(self._engines.engine_for(source), reads, open_source, give_back),
             uploads,
-            Opening(begin, resume=resume, is_resumable=True, on_opened=opened, progress=progress),
+            Opening(
+                begin,
+                resume=resume,
+                is_resumable=True,
+                on_opened=opened,
+                on_resumed=running.admitted,
+                progress=progress,
+            ),
             window=WINDOW_CHUNKS,
         )
-        async with watched(look):
+        async with watched(
+            Look(look_at_source, is_at_peer=source.peer_domain is not None),
+            Look(look_at_target, is_at_peer=target.peer_domain is not None),
+        ):
             return await copying.run()
 
     async def same(self, call: Call, source: FilePath, target: FilePath) -> Entry | None:
@@ -190,6 +204,13 @@ class Copies:
                     return None
                 first, second = await anext(one, None), await anext(other, None)
         return theirs.entry
+
+
+def _may_go_on(error: BaseException) -> bool:
+    """Tell whether a copy that ended so was interrupted, and not refused."""
+    return isinstance(
+        error, UnreachableError | BusyError | asyncio.CancelledError
+    ) and not isinstance(error, PeeringEndedError)
 
 
 class _Pieces:

@@ -9,22 +9,35 @@ Which upload stays, and for how long:
   is silent cancels as well, and goes on.  The upload stays for RESUME_S, longer than a client tries.
 - A client that gives up says so by ``AbortUpload``, which ends the upload at once.
 
-What is kept here is forgotten with the process: the caller goes on after a restart, and what nobody goes on
+Whoever names an upload to go on with is judged by its member first.  Until then the upload waits on for the
+caller that it was interrupted for, and what becomes of the attempt changes nothing for anybody else.
+
+Members are told side by side, each of one end after the other: one that hangs delays no other.  One that does
+not answer is told again, as long as its upload may last.  What is kept here is forgotten with the process: the caller goes on after a restart, and what nobody goes on
 with expires at its member.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.ids import UploadId
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    PeeringEndedError,
+    UnreachableError,
+)
+from collective.core.ids import Domain, SpiffeId, UploadId
 from collective.core.work import Periodic, Worker
 from collective.model.calls import Call
 from collective.transfer.engine.control import UploadControl
-from collective.transfer.engine.upload_session import end_upload
+from collective.transfer.engine.upload_session import end_upload, say_end
 
 RESUME_S: Final = 60.0
 """How long an interrupted copy can be gone on with: clients try for 15 seconds."""
@@ -32,7 +45,7 @@ LOOK_S: Final = 10.0
 KEPT_MAX: Final = 4096
 """Interrupted copies that are kept; beyond that the oldest is ended at once."""
 _STEP: Final = 16
-"""Uploads ended in one step."""
+"""Uploads of one member ended in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,10 @@ class _Kept:
     call: Call
     uploads: UploadControl
     until_s: float
+
+    def is_expired(self, now_s: float) -> bool:
+        """Whether its member has ended it by itself."""
+        return now_s - self.until_s >= limits.UPLOAD_LIFE_S
 
 
 class InterruptedCopies:
@@ -65,7 +82,7 @@ class InterruptedCopies:
         return RunningCopy(self, call, uploads)
 
     def entered(self, upload: UploadId) -> None:
-        """Hear that a copy goes on with ``upload``."""
+        """Hear that a copy goes on with ``upload``, and may."""
         self._kept.pop(upload, None)
         self._running[upload] += 1
 
@@ -81,20 +98,58 @@ class InterruptedCopies:
         """Have ``upload`` stay for RESUME_S."""
         self._kept[upload] = _Kept(call, uploads, self._clock.monotonic_s() + RESUME_S)
 
+    def is_running(self, upload: UploadId) -> bool:
+        """Tell whether a copy goes on with ``upload``."""
+        return upload in self._running
+
+    def caller(self, upload: UploadId) -> SpiffeId | None:
+        """Return for whom ``upload`` is kept; None where it is not."""
+        kept = self._kept.get(upload)
+        return None if kept is None else kept.call.principal
+
+    def forget(self, upload: UploadId) -> None:
+        """Keep ``upload`` no longer."""
+        self._kept.pop(upload, None)
+
     async def _end_due(self) -> bool:
-        """End some of those whose time has come; return whether more are there."""
+        """End some of those whose time has come; return whether more can be ended at once."""
         now_s = self._clock.monotonic_s()
         excess = len(self._kept) - KEPT_MAX
-        due = [
-            upload
-            for place, (upload, kept) in enumerate(self._kept.items())
-            if kept.until_s <= now_s or place < excess
-        ]
+        due: dict[Domain, list[UploadId]] = {}
+        for place, (upload, kept) in enumerate(self._kept.items()):
+            if kept.until_s <= now_s or place < excess:
+                due.setdefault(upload.domain, []).append(upload)
+        async with asyncio.TaskGroup() as group:  # as many as there are members
+            ending = [group.create_task(self._end_at_member(some, now_s)) for some in due.values()]
+        return any(one.result() for one in ending)
+
+    async def _end_at_member(self, due: Sequence[UploadId], now_s: float) -> bool:
+        """End the first of ``due``, which are of one member; return whether more can be ended at once."""
         for upload in due[:_STEP]:
-            kept = self._kept.pop(upload, None)
-            if kept is not None:  # nobody went on with it while another was ended
-                await end_upload(kept.uploads, kept.call, upload)
+            kept = self._kept.get(upload)
+            if kept is None:  # somebody went on with it while another was ended
+                continue
+            try:
+                await say_end(kept.uploads, kept.call, upload)
+            except (UnreachableError, BusyError) as error:
+                self._put_back(due, now_s, error)
+                return False
+            except CollectiveError:  # it is not there, or not theirs any more
+                pass
+            if self._kept.get(upload) is kept:
+                del self._kept[upload]
         return len(due) > _STEP
+
+    def _put_back(self, due: Sequence[UploadId], now_s: float, error: CollectiveError) -> None:
+        """Have those of a member that does not answer wait on, but not longer or more than is of use."""
+        for upload in due:
+            kept = self._kept.get(upload)
+            if kept is not None and (
+                isinstance(error, PeeringEndedError)
+                or kept.is_expired(now_s)
+                or len(self._kept) > KEPT_MAX
+            ):
+                del self._kept[upload]
 
 
 class RunningCopy:
@@ -106,23 +161,47 @@ class RunningCopy:
         self._call = call
         self._uploads = uploads
         self.upload: UploadId | None = None
+        self._is_entered = False
 
     def enter(self, upload: UploadId) -> None:
-        """Take ``upload``, which was opened or is gone on with."""
+        """Take ``upload``, which was opened for the caller."""
         self.upload = upload
-        self._all.entered(upload)
+        self.admitted()
+
+    def resume(self, upload: UploadId) -> None:
+        """Name ``upload`` as what is to be gone on with; whether the caller may, nobody has said."""
+        self.upload = upload
+
+    def admitted(self) -> None:
+        """Go on with the upload: its member lets the caller."""
+        if self.upload is not None and not self._is_entered:
+            self._is_entered = True
+            self._all.entered(self.upload)
 
     def succeeded(self) -> None:
         """The upload was committed."""
-        if self.upload is not None:
-            self._all.left(self.upload)
+        self._leave()
 
     def interrupted(self) -> None:
         """The upload stays for a while: the caller may go on with it."""
-        if self.upload is not None and self._all.left(self.upload):
+        if self._leave(self._call.principal) and self.upload is not None:
             self._all.keep(self.upload, self._call, self._uploads)
 
     async def given_up(self) -> None:
-        """End the upload, as :func:`end_upload` does."""
-        if self.upload is not None and self._all.left(self.upload):
+        """End the upload, if it is the caller's to end, as :func:`end_upload` does."""
+        if self._leave(self._call.principal, None) and self.upload is not None:
+            self._all.forget(self.upload)
             await end_upload(self._uploads, self._call, self.upload)
+
+    def _leave(self, *kept_for: SpiffeId | None) -> bool:
+        """Go on no longer; return whether nobody does now.
+
+        Where no member has let the caller go on, that is nothing of theirs unless it is kept for one of
+        ``kept_for``: the end of what nobody keeps is judged by its member.
+        """
+        if self.upload is None:
+            return False
+        if self._is_entered:
+            self._is_entered = False
+            return self._all.left(self.upload)
+        return not self._all.is_running(self.upload) and self._all.caller(self.upload) in kept_for

@@ -1,15 +1,15 @@
 """Whole files through the coordinator, for clients that speak nothing but gRPC.
 
 The engine is the one that our own client has; the coordinator carries the bytes, so its connections hold
-the tickets.  Whoever is judged is asked for again while a transfer goes on: no byte moves longer than
-CHECK_S after its caller lost the right to it.  Memory is bounded by a window for each transfer, and by the
+the tickets.  Whoever is judged is asked for again while a transfer goes on, as
+:mod:`~collective.member.files.watching` says.  Memory is bounded by a window for each transfer, and by the
 engine's buffers for all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final, Protocol
@@ -18,9 +18,8 @@ from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.member.files.interface import Reads
 from collective.member.files.member_directory import MemberDirectory
-from collective.member.files.watching import CHECK_S, watched
+from collective.member.files.watching import Look, watched
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
@@ -94,7 +93,7 @@ class WholeFiles:
             slots=asyncio.Semaphore(WINDOW_CHUNKS),
             window=WINDOW_CHUNKS,
         )
-        async with watched(look):
+        async with watched(Look(look, is_at_peer=path.peer_domain is not None)):
             return await upload.run()
 
     @asynccontextmanager
@@ -126,26 +125,25 @@ class WholeFiles:
             offset=offset,
             length=length or None,
         )
-        async with download, aclosing(_pieces(reads, carried, download, offset, slots)) as pieces:
+
+        async def ask() -> None:
+            await reads.plan_read(
+                carried, download.opened.lease, offset=offset, length=1, mode=RouteMode.DIRECT
+            )
+
+        look = Look(ask, is_at_peer=path.peer_domain is not None)
+        async with download, aclosing(_pieces(download, look, slots)) as pieces:
             yield download.entry, pieces
 
 
 async def _pieces(
-    reads: Reads, call: Call, download: Download, offset: int, slots: asyncio.Semaphore
+    download: Download, look: Look, slots: asyncio.Semaphore
 ) -> AsyncGenerator[bytes]:
-    now_s: Callable[[], float] = asyncio.get_running_loop().time
-    checked_s = now_s()
     may_have = 1
     async for block in download:
         for _ in range(may_have, READ_CHUNKS):
             slots.release()
         may_have = READ_CHUNKS
         for start in range(0, len(block), PIECE_BYTES):
-            if now_s() - checked_s >= CHECK_S:
-                checked_s = now_s()
-                await reads.plan_read(
-                    call, download.opened.lease, offset=offset, length=1, mode=RouteMode.DIRECT
-                )
-            piece = bytes(block[start : start + PIECE_BYTES])
-            offset += len(piece)
-            yield piece
+            await look.again_if_due()
+            yield bytes(block[start : start + PIECE_BYTES])

@@ -28,11 +28,17 @@ from collective.rpc.peer_word import (
     NODES_MAX,
     RECORD_PART_MAX_BYTES,
     REVOKED_MAX,
-    WHY_MAX_BYTES,
     PeerWord,
 )
 
 _DIGEST_BYTES: Final = 32
+_REACHES: Final = {
+    Reach.REACHED: pb.Reach.REACHED,
+    Reach.NOT_REACHED: pb.Reach.NOT_REACHED,
+    Reach.OTHER_AUTHORITY: pb.Reach.OTHER_AUTHORITY,
+    Reach.CLOCKS_DIFFER: pb.Reach.CLOCKS_DIFFER,
+}
+_REACHES_READ: Final = {wire: reach for reach, wire in _REACHES.items()}
 GRANTS_MAX_BYTES: Final = 256 * limits.KIB
 """Grants of one direction that are told of a peer."""
 GRANTS_TOLD_MAX: Final = 500
@@ -95,20 +101,14 @@ def word_from(message: pb.PeerWord) -> PeerWord:
     )
 
 
-def _reach_message(reach: Reach | None) -> pb.Reach | None:
-    """Return how a peer is reached for the wire; a long reason is cut."""
-    if reach is None:
-        return None
-    why = reach.why.encode()[:WHY_MAX_BYTES].decode("utf-8", "ignore")
-    return pb.Reach(is_reached=reach.is_reached, why=why)
+def _reach_message(reach: Reach | None) -> pb.Reach:
+    """Return how a peer is reached for the wire."""
+    return pb.Reach.UNSPECIFIED if reach is None else _REACHES[reach]
 
 
-def _reach_from(message: pb.Reach | None) -> Reach | None:
-    if message is None:
-        return None
-    if len(message.why.encode()) > WHY_MAX_BYTES:
-        raise UsageError("A reason is too long.")
-    return Reach(message.is_reached, message.why)
+def _reach_from(message: pb.Reach) -> Reach | None:
+    """Return how a peer says that it reaches this member; None for nothing, or a word of a later version."""
+    return _REACHES_READ.get(message)
 
 
 def _record_message(record: MemberRecord) -> pb.MemberRecord:
@@ -264,22 +264,31 @@ def shown_from(message: pb.ShowPeerResponse) -> tuple[PeerFacts, PeerGrants]:
     return facts_from(message.peer), grants
 
 
+def told_grants_message(grants: Sequence[Grant]) -> pb.ListGrantsToYouResponse:
+    """Return what a peer is told of the grants to it and its people: not who gave them, nor out of what."""
+    told = (replace(grant_message(one), granted_by="", sources=[]) for one in grants)
+    return pb.ListGrantsToYouResponse(grants=list(_fitting(told, _size_of, GRANTS_MAX_BYTES)))
+
+
 def grants_message(grants: Sequence[Grant]) -> list[common_pb.Grant]:
     """Return grants for the wire: the first that fit."""
     return list(_fitting(map(grant_message, grants), _size_of, GRANTS_MAX_BYTES))
 
 
 def grants_there_from(message: pb.ListGrantsToYouResponse, domain: Domain) -> Sequence[Grant]:
-    """Return the grants that a peer says it gave, by the ids and paths by which they are called here."""
+    """Return the grants that a peer says it gave, by the ids and paths by which they are called here.
+
+    It does not say who there gave them: they count as its coordinator's.
+    """
+    giver = str(SpiffeId.coordinator(domain))
     found = []
     for one in message.grants[:GRANTS_TOLD_MAX]:
-        grant = grant_from(one)
+        grant = grant_from(replace(one, granted_by=giver, sources=[]))
         found.append(
             replace(
                 grant,
                 id=f"{grant.id}@{domain}",
                 path=FilePath((f"@{domain}", *grant.path.names)),
-                sources=tuple(f"{source}@{domain}" for source in grant.sources),
             )
         )
     return found

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import ChunkId, UploadId
 from collective.core.tasks import TaskScope
 from collective.model.calls import Call
@@ -43,6 +43,8 @@ class Opening:
     """An upload that fails stays: the caller goes on with it, or ends it by :func:`end_upload`."""
     on_opened: Callable[[UploadId], Awaitable[None]] | None = None
     """Awaited with the id of an upload that was begun."""
+    on_resumed: Callable[[], None] | None = None
+    """Called once the member of an upload that is resumed has answered for it: the caller may go on with it."""
     before_commit: Callable[[], None] | None = None
     """Called when everything is stored; raises to refuse the commit."""
     progress: Progress | None = None
@@ -80,6 +82,8 @@ class UploadSession:
         offset, is_more = 0, upload is not None
         while is_more and upload is not None:
             page = await self._control.recorded(self._call, upload, from_offset=offset)
+            if offset == 0 and self._opening.on_resumed is not None:
+                self._opening.on_resumed()
             for extent in page.extents:
                 yield extent
                 offset = extent.offset + extent.length
@@ -124,15 +128,24 @@ class UploadSession:
 
 
 async def end_upload(control: UploadControl, call: Call, upload: UploadId) -> None:
-    """Have an upload forgotten, and free what it has reserved, if that can be said; it expires anyway.
+    """Do as :func:`say_end` if that can be said; an upload expires anyway."""
+    with suppress(CollectiveError):
+        await say_end(control, call, upload)
 
-    Takes ABORT_TIMEOUT_S at most, and goes on to its end also where the wait for it is cancelled.
+
+async def say_end(control: UploadControl, call: Call, upload: UploadId) -> None:
+    """Have an upload forgotten, and free what it has reserved.
+
+    Takes ABORT_TIMEOUT_S at most, and goes on to its end also where the wait for it is cancelled.  Raises
+    what the member answers; UnreachableError where it does not in time.
     """
 
     async def end() -> None:
-        with suppress(CollectiveError, TimeoutError):
+        try:
             async with asyncio.timeout(ABORT_TIMEOUT_S):
                 await control.abort_upload(call, upload)
+        except TimeoutError as error:
+            raise UnreachableError(f"The end of the upload {upload} was not confirmed.") from error
 
     await TaskScope().see_through(end())
 

@@ -20,6 +20,7 @@ from collective.core.errors import (
     CollectiveError,
     InternalError,
     NotFoundError,
+    OtherAuthorityError,
     PermissionDeniedError,
     RejectedError,
     ShutOutError,
@@ -193,7 +194,9 @@ async def test_server_of_another_identity_gets_no_request(pki: Pki, serve: Serve
 async def test_server_of_another_ca_refused(pki: Pki, stranger: Pki, serve: Serve) -> None:
     async with serve(credentials=stranger.credentials(COORDINATOR)) as served:
         async with channel_to(served.address, pki) as channel:
-            with pytest.raises(RejectedError, match="ask for a new invitation if its CA was made"):
+            with pytest.raises(
+                OtherAuthorityError, match="ask for a new invitation if its CA was made"
+            ):
                 await channel.connect()
 
 

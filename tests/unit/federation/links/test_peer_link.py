@@ -15,11 +15,16 @@ from collective.core.clock import ManualClock
 from collective.core.errors import (
     BusyError,
     CollectiveError,
+    OtherAuthorityError,
+    PeeringEndedError,
+    RejectedError,
     ShutOutError,
     UnreachableError,
+    WrongTimeError,
 )
 from collective.core.units import Address
 from collective.federation.links.peer_link import CALLS_MAX, WAITING_MAX, PeerLink
+from collective.model.peers import Reach
 from collective.rpc.links import Links, OwnCredentials
 from tests.unit.member.alone import tallies
 from tests.unit.pki.forge import BOB
@@ -128,6 +133,47 @@ async def test_a_call_that_waited_its_time_out_is_not_sent_and_leaves_its_place(
     assert world.link._waiting == 0
     end.set()
     assert not [one for one in await ended(*tasks) if isinstance(one, BaseException)]
+
+
+async def test_a_call_whose_time_had_passed_before_does_not_blame_other_calls() -> None:
+    world = World()
+    for within_s in (0.0, -1.0, 0.01):
+        with pytest.raises(BusyError, match="No time was left"):
+            async with world.link.call(within_s):
+                pytest.fail("it was sent")
+    assert world.lines.made == []
+
+
+async def test_after_its_end_a_peer_is_not_away_but_none() -> None:
+    world = World()
+    world.link.failed(GONE)
+    world.link.close()
+    with pytest.raises(PeeringEndedError):
+        async with world.link.call(1.0):
+            pytest.fail("it was sent")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnreachableError("No connection to 10.0.0.9:22: connection refused."), Reach.NOT_REACHED),
+        (UnreachableError("No answer from 10.0.0.9:22 within 2 s."), Reach.NOT_REACHED),
+        (RejectedError("10.0.0.9:22 is a node, not a coordinator."), Reach.NOT_REACHED),
+        (ShutOutError(), Reach.NOT_REACHED),
+        (OtherAuthorityError("Of another CA."), Reach.OTHER_AUTHORITY),
+        (WrongTimeError("It has expired."), Reach.CLOCKS_DIFFER),
+    ],
+)
+def test_a_peer_is_told_one_word_and_the_own_admin_all_of_it(
+    error: CollectiveError, told: Reach
+) -> None:
+    link = World().link
+    found = [link.reach]
+    link.failed(error)
+    found.append(link.reach)
+    assert link.health.why
+    link.answered(0.0)
+    assert [*found, link.reach] == [None, told, Reach.REACHED]
 
 
 async def test_a_call_has_for_itself_what_waiting_left_of_its_time() -> None:
@@ -246,10 +292,10 @@ async def test_after_the_end_nothing_is_opened_and_all_that_was_is_closed() -> N
     assert world.lines.open == []
     end.set()
     for begin in (world.hold(end), _exchange(world.link)):
-        with pytest.raises(UnreachableError):
+        with pytest.raises(PeeringEndedError):
             await begin
     answers = await ended(*tasks)
-    assert {type(one) for one in answers} <= {Channel, UnreachableError}
+    assert {type(one) for one in answers} <= {Channel, PeeringEndedError}
     assert len(world.lines.made) == 2
 
 

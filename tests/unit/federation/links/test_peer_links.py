@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from collective.core.errors import (
     BusyError,
@@ -15,18 +16,27 @@ from collective.core.errors import (
     NotFoundError,
     RejectedError,
     UnreachableError,
-    UsageError,
 )
-from collective.core.ids import Domain
+from collective.core.ids import Domain, SpiffeId
+from collective.core.log_rate import LINES_BURST
+from collective.core.paths import FilePath
 from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
+from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerState, Reach
+from collective.model.rights import Right
 from collective.pki.bundle import SignedBundle, open_bundle, sign_bundle
 from collective.pki.revocation import RevocationSet
-from collective.rpc.conversions.peering import word_from, word_message
+from collective.rpc.conversions.peering import (
+    grants_message,
+    grants_there_from,
+    told_grants_message,
+    word_from,
+    word_message,
+)
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.links import Links, OwnCredentials
 from collective.rpc.peer_word import PeerWord
@@ -347,22 +357,104 @@ async def test_each_end_learns_how_the_other_reaches_it(ends: tuple[End, End]) -
     assert told(other, ALICE) is None
     await ask(other)
     await ask(one)
-    assert told(one, BOB) == Reach(is_reached=True)
-    assert told(other, ALICE) == Reach(is_reached=True)
+    assert told(one, BOB) is Reach.REACHED
+    assert told(other, ALICE) is Reach.REACHED
     other.line.error = UnreachableError("No connection to 10.0.0.1:8001: no route to host.")
     await ask(other)
     await ask(one)
-    assert told(one, BOB) == Reach(
-        is_reached=False, why="No connection to 10.0.0.1:8001: no route to host."
+    assert told(one, BOB) is Reach.NOT_REACHED
+
+
+@pytest.mark.parametrize("why", ["connection refused", "no route to host", "name not known"])
+async def test_what_a_peer_is_told_of_an_address_that_it_chose_is_the_same_whatever_is_there(
+    ends: tuple[End, End], why: str
+) -> None:
+    """Else it could look around in the network of the one that it asks to dial."""
+    one, _ = ends
+    one.line.error = UnreachableError(f"No connection to 192.168.1.7:445: {why}.")
+    await one.round()
+    answer = word_message(await one.links.answer(BOB, word(None, 0)))
+    assert answer.reach is pb.Reach.NOT_REACHED
+    assert why.encode() not in bytes(answer)
+    assert b"192.168.1.7" not in bytes(answer)
+    assert why in one.links.describe(one.house.book.all[BOB], {}).why_away
+
+
+@pytest.mark.parametrize("reach", [None, *Reach])
+def test_how_a_peer_is_reached_goes_over_the_wire(reach: Reach | None) -> None:
+    sent = pb.PeerWord.parse(bytes(word_message(PeerWord(0, b"", b"", reach=reach))))
+    assert word_from(sent).reach is reach
+
+
+def test_a_word_of_a_later_version_says_nothing() -> None:
+    later = bytes(pb.PeerWord()) + bytes([11 << 3, 77])
+    assert word_from(pb.PeerWord.parse(later)).reach is None
+
+
+def test_a_peer_is_not_told_who_gave_a_grant_nor_out_of_what() -> None:
+    ann = SpiffeId.parse(f"spiffe://{ALICE}/user/{ALICE}/ann")
+    grant = Grant(
+        id="g2",
+        path=FilePath.parse("/photos"),
+        rights=Right.READ,
+        principal=SpiffeId.parse(f"spiffe://{BOB}/user/{BOB}/ben"),
+        granted_by=ann,
+        expires_s=None,
+        sources=("g1",),
     )
+    sent = told_grants_message([grant])
+    assert b"ann" not in bytes(sent)
+    assert b"g1" not in bytes(sent)
+    [found] = grants_there_from(sent, ALICE)
+    assert (found.id, str(found.path)) == ("g2@home.alice", "/@home.alice/photos")
+    assert (found.granted_by, found.sources) == (SpiffeId.coordinator(ALICE), ())
+    [of_an_earlier_version] = grants_there_from(
+        pb.ListGrantsToYouResponse(grants=grants_message([grant])), ALICE
+    )
+    assert of_an_earlier_version == found
 
 
-def test_a_reason_is_bounded_in_both_directions() -> None:
-    long = PeerWord(0, b"", b"", reach=Reach(is_reached=False, why="\u00e9" * 200))
-    sent = word_message(long)
-    assert sent.reach is not None
-    assert sent.reach.why == "\u00e9" * 128
-    assert word_from(sent).reach == Reach(is_reached=False, why="\u00e9" * 128)
-    sent.reach.why += "!"
-    with pytest.raises(UsageError, match="reason"):
-        word_from(sent)
+def lines_of(log: list[Any], event: str) -> list[Any]:
+    return [one for one in log if one["event"] == event]
+
+
+async def test_a_peer_that_comes_and_goes_fills_no_log(ends: tuple[End, End]) -> None:
+    one, _ = ends
+    with structlog.testing.capture_logs() as log:
+        for turn in range(200):
+            one.line.error = UnreachableError("No answer.") if turn % 2 else None
+            one.links._due_s.clear()
+            await one.round()
+    written = len(lines_of(log, "peer is away")) + len(lines_of(log, "peer is back"))
+    assert 0 < written <= LINES_BURST
+
+
+async def test_trouble_of_the_own_part_is_logged_when_it_begins_and_when_it_changes(
+    ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = ends
+    errors: list[Exception] = [OSError(5, "I/O error")] * 9
+    errors += [OSError(28, "No space")] * 9
+
+    async def fail(*_: Any) -> None:
+        raise errors.pop(0)
+
+    async def rounds(count: int) -> None:
+        for _ in range(count):
+            one.links._due_s.clear()
+            await one.round()
+
+    event = "own part of an exchange failed"
+    with structlog.testing.capture_logs() as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(one.links._words, "take", fail)
+            await rounds(18)
+        assert [line["reason"] for line in lines_of(log, event)] == [
+            "OSError: [Errno 5] I/O error",
+            "OSError: [Errno 28] No space",
+        ]
+        await rounds(1)
+        errors[:] = [OSError(28, "No space")]
+        monkeypatch.setattr(one.links._words, "take", fail)
+        await rounds(1)
+    assert len(lines_of(log, event)) == 3, "it was over meanwhile"

@@ -59,14 +59,14 @@ async def test_a_scrape_tells_of_peers_as_they_are_then_and_of_no_others(
     assert told[f"collective_peer_bundle_timestamp_seconds{of_bob}"] == taken_s > 0
     assert told['collective_peers{member="alice",state="away"}'] == 1
     calls = "collective_peer_calls_total"
-    assert told[f'{calls}{{direction="in",peer="{BOB}",result="ok"}}'] == 1
-    assert told[f'{calls}{{direction="out",peer="{BOB}",result="away"}}'] == 1
+    assert told[f'{calls}{{direction="in",member="alice",peer="{BOB}",result="ok"}}'] == 1
+    assert told[f'{calls}{{direction="out",member="alice",peer="{BOB}",result="away"}}'] == 1
     moved = "collective_peer_moved_bytes_total"
-    assert told[f'{moved}{{direction="out",peer="{BOB}"}}'] == 10
-    assert told[f'{moved}{{direction="in",peer="{BOB}"}}'] == 200
-    assert told[f'collective_peer_refusals_total{{peer="{BOB}"}}'] == 1
+    assert told[f'{moved}{{direction="out",member="alice",peer="{BOB}"}}'] == 10
+    assert told[f'{moved}{{direction="in",member="alice",peer="{BOB}"}}'] == 200
+    assert told[f"collective_peer_refusals_total{of_bob}"] == 1
     durations = "collective_peer_call_duration_seconds"
-    assert told[f'{durations}_bucket{{le="0.025",peer="{BOB}"}}'] == 1
-    assert told[f'{durations}_count{{peer="{BOB}"}}'] == 2
+    assert told[f'{durations}_bucket{{le="0.025",member="alice",peer="{BOB}"}}'] == 1
+    assert told[f"{durations}_count{of_bob}"] == 2
     await alice.book.remove(alice.operator, BOB)
     assert str(BOB) not in generate_latest(registry).decode()

@@ -11,10 +11,13 @@ from typing import Any, Final, cast
 
 import pytest
 
+from collective.core import limits
+from collective.core.clock import ManualClock
 from collective.core.errors import (
     BusyError,
     CollectiveError,
     NotFoundError,
+    PeeringEndedError,
     PermissionDeniedError,
     UnreachableError,
 )
@@ -176,6 +179,7 @@ async def working(folder: Path) -> AsyncIterator[Work]:
 @pytest.fixture(autouse=True)
 def _looks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "CHECK_S", 0.0)
+    monkeypatch.setattr(watching, "PEER_CHECK_S", 0.0)
 
 
 async def test_each_side_moves_its_bytes_by_its_own_engine(tmp_path: Path) -> None:
@@ -217,8 +221,9 @@ async def test_a_right_at_the_target_that_ends_ends_a_copy_and_its_upload_at_onc
 
 @pytest.mark.parametrize("error", [None, UnreachableError("gone"), BusyError("later")])
 async def test_a_copy_that_is_interrupted_can_be_gone_on_with(
-    tmp_path: Path, error: CollectiveError | None
+    tmp_path: Path, error: CollectiveError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watching, "PATIENCE_S", 0.0)
     async with working(tmp_path) as work:
         copying = await work.begun()
         if error is None:
@@ -266,7 +271,37 @@ async def test_one_that_another_goes_on_with_already_is_left_to_it(tmp_path: Pat
         assert not work.interrupted._running
 
 
-async def test_a_removed_peer_ends_what_was_to_be_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [UnreachableError("gone"), BusyError("later")])
+async def test_a_look_that_gets_no_answer_for_a_moment_ends_no_copy(
+    tmp_path: Path, error: CollectiveError
+) -> None:
+    async with working(tmp_path) as work:
+        copying = await work.begun()
+        work.file.refuses, looked = error, work.file.looked
+        while work.file.looked < looked + 3:
+            assert not copying.done(), copying
+            await asyncio.sleep(0)
+        work.file.refuses = None
+        assert work.way.holds is not None
+        work.way.holds.set()
+        await copying
+        assert len(work.interrupted) == 0
+
+
+async def test_a_peering_that_ends_ends_a_copy_and_its_upload_at_once(tmp_path: Path) -> None:
+    async with working(tmp_path) as work:
+        copying = await work.begun()
+        work.file.refuses = PeeringEndedError("garage.bob is no peer any more.")
+        with pytest.raises(PeeringEndedError):
+            await copying
+        assert not await work.is_there()
+        assert len(work.interrupted) == 0
+
+
+async def test_a_removed_peer_ends_what_was_to_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "PATIENCE_S", 0.0)
     async with working(tmp_path) as work:
         copying = await work.begun()
         work.file.refuses = UnreachableError("garage.bob is no peer any more.")
@@ -276,6 +311,115 @@ async def test_a_removed_peer_ends_what_was_to_be_gone_on_with(tmp_path: Path) -
         with pytest.raises(NotFoundError):
             await work.copy(resume=work.opened[0])
         assert not await work.is_there()
+
+
+async def test_an_attempt_of_somebody_else_changes_nothing_for_the_caller(tmp_path: Path) -> None:
+    """Whoever names an upload is judged first: until then it is kept for whom it was interrupted."""
+    async with working(tmp_path) as work:
+        await work.here.catalog.grants.add(OPERATOR, TARGET, Right.WRITE, USER, None)
+        copying = await work.begun()
+        copying.cancel()
+        await asyncio.wait([copying])
+        with pytest.raises(NotFoundError):
+            await work.copy(ANN, resume=work.opened[0])
+        assert len(work.interrupted) == 1
+        assert await work.is_there()
+        work.way.holds = None
+        await work.copy(resume=work.opened[0])
+        assert len(work.opened) == 1
+        assert not work.interrupted._running
+
+
+async def test_an_attempt_of_somebody_else_that_fails_has_the_upload_end_in_its_time(
+    tmp_path: Path,
+) -> None:
+    async with working(tmp_path) as work:
+        await work.here.catalog.grants.add(OPERATOR, TARGET, Right.WRITE, USER, None)
+        copying = await work.begun()
+        copying.cancel()
+        await asyncio.wait([copying])
+        with pytest.raises(NotFoundError):
+            await work.copy(ANN, resume=work.opened[0])
+        work.wait(RESUME_S)
+        await work.step()
+        assert not await work.is_there()
+        assert len(work.interrupted) == 0
+
+
+class AtMember:
+    """The uploads of one member, which notes what is ended, or does not answer."""
+
+    def __init__(self) -> None:
+        self.error: CollectiveError | None = None
+        self.hangs = False
+        self.ended: list[UploadId] = []
+        self.asked = 0
+
+    async def abort_upload(self, _: Call, upload: UploadId) -> None:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        self.ended.append(upload)
+
+
+def keep(kept: InterruptedCopies, at: AtMember, domain: Domain, count: int) -> list[UploadId]:
+    found = [UploadId.parse(f"{number:032x}@{domain}") for number in range(count)]
+    for one in found:
+        kept.keep(one, OPERATOR, cast("Any", at))
+    return found
+
+
+@pytest.mark.virtual_time
+async def test_a_member_that_hangs_delays_the_end_at_no_other_and_is_told_when_it_is_back() -> None:
+    clock = ManualClock()
+    kept = InterruptedCopies(clock)
+    hanging, own = AtMember(), AtMember()
+    hanging.hangs = True
+    theirs = keep(kept, hanging, THEIRS, 10)
+    ours = keep(kept, own, DOMAIN, 10)
+    clock.advance(RESUME_S)
+    began_s = asyncio.get_running_loop().time()
+    await kept.worker().work()
+    assert asyncio.get_running_loop().time() - began_s == ABORT_TIMEOUT_S
+    assert own.ended == ours
+    assert (hanging.asked, len(kept)) == (1, 10)
+    hanging.hangs = False
+    await kept.worker().work()
+    assert (hanging.ended, len(kept)) == (theirs, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (UnreachableError("gone"), True),
+        (BusyError("later"), True),
+        (PeeringEndedError("no peer"), False),
+        (PermissionDeniedError("no more"), False),
+    ],
+)
+async def test_an_end_that_was_not_taken_is_said_again_while_that_may_help(
+    error: CollectiveError, stays: bool
+) -> None:
+    clock = ManualClock()
+    kept, at = InterruptedCopies(clock), AtMember()
+    keep(kept, at, THEIRS, 3)
+    at.error = error
+    clock.advance(RESUME_S)
+    await kept.worker().work()
+    assert len(kept) == (3 if stays else 0)
+    clock.advance(limits.UPLOAD_LIFE_S)
+    await kept.worker().work()
+    assert len(kept) == 0, "they have expired there"
+
+
+async def test_those_beyond_the_bound_go_also_where_their_member_does_not_answer() -> None:
+    kept, at = InterruptedCopies(ManualClock()), AtMember()
+    at.error = UnreachableError("gone")
+    keep(kept, at, THEIRS, KEPT_MAX + 5)
+    await kept.worker().work()
+    assert len(kept) == KEPT_MAX
 
 
 async def test_of_very_many_the_oldest_go_first(tmp_path: Path) -> None:

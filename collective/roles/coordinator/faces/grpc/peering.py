@@ -11,9 +11,9 @@ from collective.federation.peers.managing import Managing
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.peering import (
     facts_message,
-    grants_message,
     inviter_message,
     shown_message,
+    told_grants_message,
     word_from,
     word_message,
 )
@@ -117,6 +117,4 @@ class PeerLinkService(pb.PeerLinkBase):
     ) -> pb.ListGrantsToYouResponse:
         """Return what is granted here to the caller's member and its people."""
         domain = self._admission.peer("list_grants_to_you")
-        return pb.ListGrantsToYouResponse(
-            grants=grants_message(await self._links.grants_of(domain))
-        )
+        return told_grants_message(await self._links.grants_of(domain))

@@ -50,6 +50,52 @@ _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
+class Reach(betterproto2.Enum):
+    """
+    Whether a coordinator reaches another one at the addresses of its bundle.  The other one chose these addresses:
+    a finer answer would have it look around in the teller's network.
+    """
+
+    UNSPECIFIED = 0
+
+    REACHED = 1
+
+    NOT_REACHED = 2
+    """
+    whatever the reason: refused, silent, not TLS, somebody else, an unknown name
+    """
+
+    OTHER_AUTHORITY = 3
+    """
+    the certificate there is of another CA
+    """
+
+    CLOCKS_DIFFER = 4
+    """
+    the certificate there has expired or is not valid yet
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "REACH_UNSPECIFIED",
+            1: "REACH_REACHED",
+            2: "REACH_NOT_REACHED",
+            3: "REACH_OTHER_AUTHORITY",
+            4: "REACH_CLOCKS_DIFFER",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "REACH_UNSPECIFIED": 0,
+            "REACH_REACHED": 1,
+            "REACH_NOT_REACHED": 2,
+            "REACH_OTHER_AUTHORITY": 3,
+            "REACH_CLOCKS_DIFFER": 4,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class AcceptPeerRequest(betterproto2.Message):
     code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -213,7 +259,7 @@ class ListGrantsToYouResponse(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    the first 500, and 256 KiB
+    The first 500, and 256 KiB; without who gave them and what they came from.
     """
 
 
@@ -342,11 +388,11 @@ class PeerFacts(betterproto2.Message):
     SPIFFE ids of this member's people with a name in its domain
     """
 
-    reach: "Reach | None" = betterproto2.field(
-        20, betterproto2.TYPE_MESSAGE, optional=True
+    reach: "Reach" = betterproto2.field(
+        20, betterproto2.TYPE_ENUM, default_factory=lambda: Reach(0)
     )
     """
-    how it reaches this member, as it says
+    how it reaches this member, as it says; unspecified: it has said nothing
     """
 
 
@@ -408,32 +454,15 @@ class PeerWord(betterproto2.Message):
     of members that both are peered with, at most 8
     """
 
-    reach: "Reach | None" = betterproto2.field(
-        11, betterproto2.TYPE_MESSAGE, optional=True
+    reach: "Reach" = betterproto2.field(
+        11, betterproto2.TYPE_ENUM, default_factory=lambda: Reach(0)
     )
     """
-    how the teller reaches the other end; absent: it has not tried yet
+    how the teller reaches the other end; unspecified: it has not tried yet
     """
 
 
 default_message_pool.register_message("collective.v1.peering", "PeerWord", PeerWord)
-
-
-@dataclass(eq=False, repr=False)
-class Reach(betterproto2.Message):
-    """
-    Whether a coordinator reaches another one at the addresses of its bundle.
-    """
-
-    is_reached: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
-
-    why: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    it does not; a sentence, at most 256 bytes
-    """
-
-
-default_message_pool.register_message("collective.v1.peering", "Reach", Reach)
 
 
 @dataclass(eq=False, repr=False)
@@ -466,14 +495,14 @@ class ShowPeerResponse(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    to it and its people; at most 500, and 1 MiB
+    to it and its people; the first 500, and 256 KiB
     """
 
     grants_there: "list[__v1__.Grant]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    to this member and its people, as it says
+    to this member and its people, as it says; the first of them as well
     """
 
     why_not_there: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
