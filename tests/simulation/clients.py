@@ -220,10 +220,14 @@ class Person:
                 self.credentials, (self.desk.member.coordinator_address,), world=world, links=links
             ) as home:
                 while not self.stopped and not await self.follow(home, world, links):
-                    await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
+                    await asyncio.sleep(self.chance.uniform(0.2, 2 * self.pause_s()))
                     if not self.stopped:
                         await self.act(home)
         self.idle = True
+
+    def pause_s(self) -> float:
+        """Return how long this person rests between two acts, on average."""
+        return self.desk.pause_s()
 
     async def follow(self, home: Collective, world: World, links: Links) -> bool:
         """Renew the certificate if the member's CA is being replaced; return whether it was.

@@ -477,7 +477,8 @@ def list_waits_for_peers(stack: ExitStack) -> None:
         others = self._owners._others
         if message.path == "/":
             for domain in others.domains():
-                call = Call(SpiffeId.coordinator(self._owners.domain), is_operator=True)
+                who = f"spiffe://{self._owners.domain}/user/{self._owners.domain}/somebody"
+                call = Call(SpiffeId.parse(who), is_operator=False)
                 with contextlib.suppress(CollectiveError):
                     await others.files(domain).names.stat(call, FilePath((f"@{domain}",)))
         return await listed(self, message)

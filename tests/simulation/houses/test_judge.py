@@ -101,7 +101,7 @@ def test_a_local_call_of_a_calm_house_waits_for_nobody(
     home: Any = SimpleNamespace(status=status)
     with (
         mock.patch.object(alice, "is_calm_since", return_value=calm),
-        mock.patch.object(clerk.chance, "randrange", return_value=1),
+        mock.patch.object(clerk.chance, "choice", return_value=1),
     ):
         if is_wrong:
             with pytest.raises(BrokenPromiseError, match="took"):
