@@ -160,6 +160,7 @@ LOCK := -m uv pip compile --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate -q
 lock: $(DEV) ## Resolve the locks anew
 	$(BIN)/python $(LOCK) pyproject.toml --group build -o requirements.lock
+	$(BIN)/python $(LOCK) pyproject.toml -c requirements.lock -o requirements-run.lock
 	$(BIN)/python $(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/python $(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
 
