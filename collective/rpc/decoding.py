@@ -23,8 +23,11 @@ from collective.rpc.layouts import FIXED32, FIXED64, LENGTH, VARINT, Field, fiel
 M = TypeVar("M", bound=Message)
 
 FIELDS_MAX: Final = 65_536
-"""Fields in one message with all that it contains, those of newer versions too; a nested message counts
-twice."""
+"""Fields in one message with all that it contains, those of newer versions too; a nested message
+counts twice."""
+UNKNOWN_FIELDS_MAX: Final = FIELDS_MAX // 4
+"""Of these, fields of a newer version, which are skipped, at some more cost: enough for several new ones
+in each entry of a page."""
 DEPTH_MAX: Final = 16
 UINT64_MAX: Final = (1 << 62) - 1
 """Largest uint64 accepted: sizes, offsets and their sums stay in a signed 64-bit integer."""
@@ -154,6 +157,7 @@ class _Decoder:
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._left = FIELDS_MAX
+        self._unknown = 0
 
     def message(self, plan: _Plan, at: int, end: int, depth: int = 0) -> Any:
         """Return the message of ``plan`` in ``raw[at:end]``.
@@ -203,6 +207,9 @@ class _Decoder:
         self._count(1)
         field = plan.by_number.get(tag >> _FIELD_NUMBER_SHIFT)
         if field is None:
+            self._unknown += 1
+            if self._unknown > UNKNOWN_FIELDS_MAX:
+                raise _MalformedError("too many fields")
             return self._skip(tag, at, end)
         if tag & 7 == FIXED64 == field.wire:
             begin, at = at, self._ended(at + 8, end)

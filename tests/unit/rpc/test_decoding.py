@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.errors import RejectedError
-from collective.rpc.decoding import FIELDS_MAX, UINT64_MAX, parse_message
+from collective.rpc.decoding import FIELDS_MAX, UINT64_MAX, UNKNOWN_FIELDS_MAX, parse_message
 from tests import protocol as pb
 
 CLASSES: Sequence[type[Message]] = [
@@ -95,10 +95,17 @@ def test_four_mebibytes_of_tiny_fields_are_refused_at_once(
 
 
 def test_bounds_are_exact() -> None:
-    parse_message(pb.BeginJoinRequest, b"\xf8\x01\x01" * FIELDS_MAX)  # of a newer version
-    refused(pb.BeginJoinRequest, b"\xf8\x01\x01" * (FIELDS_MAX + 1))
+    parse_message(pb.BeginJoinRequest, b"\xf8\x01\x01" * UNKNOWN_FIELDS_MAX)
+    refused(pb.BeginJoinRequest, b"\xf8\x01\x01" * (UNKNOWN_FIELDS_MAX + 1))
     parse_message(pb.BeginJoinRequest, b"\x0a\x00" * FIELDS_MAX)
     refused(pb.BeginJoinRequest, b"\x0a\x00" * (FIELDS_MAX + 1))
+
+
+def test_every_entry_of_a_long_page_may_have_more_than_is_known() -> None:
+    newer = b"\xba\x3e\x01x"  # a string as field 999
+    entry = b"\x0a\x02/a" + newer * 3
+    page = b"".join(b"\x0a" + bytes((len(entry),)) + entry for _ in range(1000))
+    assert len(parse_message(pb.ListResponse, page).entries) == 1000
 
 
 def test_what_others_encode_differently_is_taken() -> None:
