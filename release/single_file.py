@@ -1,4 +1,4 @@
-"""One executable file for each processor: our wheel and all others, for every Python, by pex (ADR 28).
+"""One executable file for each processor: our wheel and all others, for every Python, by pex (ADR 29).
 
 It needs a Python and nothing else.  At its first start it unpacks itself below ``PEX_ROOT``
 (``~/.cache/pex``); from then on ``/bin/sh`` starts the unpacked program directly.

@@ -1,9 +1,9 @@
 """A version of this program that is newer than it: it says what this one does not know.
 
 A copy of the tree, with its protos changed and generated anew, and a few lines of its code.  Of what it
-sends, every message has a field more, grants have a right more, some entries are of another kind and copies
-are found in another state; before the first call of each service it calls a method more, and goes on when
-it is told that there is none.  It reads all of that itself.
+sends, every message has a field more, grants have a right more, some entries are of another kind, and
+copies that are not read are in a state of another name; before the first call of each service it calls a
+method more, and goes on when it is told that there is none.  It reads all of that itself.
 """
 
 from __future__ import annotations
@@ -180,15 +180,7 @@ _CHANGES: Final = (
     ),
     (
         "roles/node/service.py",
-        "                    finding = CopyFinding.SOUND\n",
-        "                    finding = CopyFinding.NEWER\n",
-    ),
-    (
-        "rpc/conversions/node_registry.py",
-        "    node_pb.CopyFinding.SOUND: Finding.SOUND,\n",
-        (
-            "    node_pb.CopyFinding.SOUND: Finding.SOUND,\n"
-            "    node_pb.CopyFinding.NEWER: Finding.SOUND,\n"
-        ),
+        '            finding, digest = CopyFinding.UNSPECIFIED, b""\n',
+        '            finding, digest = CopyFinding.NEWER, b""\n',
     ),
 )
