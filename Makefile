@@ -14,6 +14,8 @@ SEEDS ?= 400
 MINUTES ?= 10
 FIRST ?= 1
 BENCH_ARGS ?=
+TARGETS ?=
+VERSION ?=
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-ready
@@ -25,9 +27,9 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-systemd simulate simulate-houses simulate-long simulate-mutants \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-packages test-skew test-systemd simulate simulate-houses simulate-long simulate-mutants \
 	simulate-houses-mutants test-compose test-compose-smoke check \
-	format bench bench-peers bench-houses bench-growth fuzz proto lock clean
+	format bench bench-peers bench-houses bench-growth fuzz proto lock packages release clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -112,6 +114,12 @@ simulate-mutants: $(DEV) ## Put known bugs in, one after the other, and show tha
 test-systemd: $(DEV) ## Units in a booted systemd: needs root, systemd-container and debootstrap
 	$(PYTEST) --timeout=1800 -m slow tests/systemd -rs $(PYTEST_ARGS)
 
+test-packages: $(DEV) ## Every package of every target, on each Python that is here: a demo from the one file
+	$(PYTEST) --timeout=1800 -m slow tests/release -rs $(PYTEST_ARGS)
+
+test-skew: $(DEV) ## This version beside one that sends what it does not know, and beside the last release
+	$(PYTEST) --timeout=1800 -m "slow or not slow" tests/skew -rs $(PYTEST_ARGS)
+
 SCANNERS := $(VENV)-scanners
 test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and node
 	@[ -x $(SCANNERS)/bin/sslyze ] || { $(PYTHON) -m venv $(SCANNERS) && $(SCANNERS)/bin/python -m pip \
@@ -160,8 +168,15 @@ LOCK := -m uv pip compile --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate -q
 lock: $(DEV) ## Resolve the locks anew
 	$(BIN)/python $(LOCK) pyproject.toml --group build -o requirements.lock
+	$(BIN)/python $(LOCK) pyproject.toml -c requirements.lock -o requirements-run.lock
 	$(BIN)/python $(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/python $(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
+
+packages: $(DEV) ## Make every package of HEAD in dist/; TARGETS="--target x86_64:3.11" makes fewer
+	$(BIN)/python -m release build --output dist $(TARGETS)
+
+release: $(DEV) ## Release VERSION: check, run CI if it has not passed, set it, build, tag; nothing is pushed
+	$(BIN)/python -m release cut "$(VERSION)" --output dist $(TARGETS)
 
 clean: ## Remove caches and the environment
 	rm -rf $(VENV) $(VENV)-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -53,6 +53,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pki": "pki",
     "doctor": "doctor",
     "systemd": "systemd",
+    "completion": "completion",
+    "man": "man",
     "demo": "demo",
 }
 """Commands and groups of commands in the order of help, and the modules whose ``app`` has them."""
@@ -60,6 +62,8 @@ GROUPS: Final = frozenset(
     ("identity", "invite", "node", "datastore", "grant", "peer", "pki", "systemd")
 )
 """Those that are groups: all of their module's ``app``."""
+VARIABLE: Final = "_COLLECTIVE_COMPLETE"
+"""Set by the script that ``completion`` prints; the option parser derives it from the program's name."""
 ABOUT: Final = "Storage shared among friends: files in several copies, over mutual TLS."
 
 
@@ -101,7 +105,7 @@ def _name(one: typer.models.CommandInfo) -> str:
 def _typer(*, cls: type[TyperGroup], is_root: bool) -> typer.Typer:
     return typer.Typer(
         cls=cls,
-        add_completion=is_root,
+        add_completion=is_root and VARIABLE in os.environ,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         no_args_is_help=True,

@@ -117,7 +117,13 @@ def _plan(roles: Sequence[str], name: str, path: str, disk: Disk, *, is_needed: 
         settings = load_settings(
             roles, {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
         )
-        return plan_of(settings, name=name, command=command, settings_file=path)
+        return plan_of(
+            settings,
+            name=name,
+            command=command,
+            settings_file=path,
+            is_single_file=_is_single_file(command),
+        )
     if is_needed:
         raise NotFoundError(
             f"{path} does not exist; make it first: collective init --output {path}"
@@ -126,7 +132,13 @@ def _plan(roles: Sequence[str], name: str, path: str, disk: Disk, *, is_needed: 
         raise UsageError(f"{path} does not exist; give --role, or another --config.")
     wanted = [one for one in SERVE_ROLES if one in roles]
     plain = ServeSettings(roles=frozenset(wanted))
-    return plan_of(plain, name=name, command=command, settings_file=path)
+    return plan_of(
+        plain,
+        name=name,
+        command=command,
+        settings_file=path,
+        is_single_file=_is_single_file(command),
+    )
 
 
 def _own_command() -> tuple[str, ...]:
@@ -137,9 +149,16 @@ def _own_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "collective")
 
 
+def _is_single_file(command: tuple[str, ...]) -> bool:
+    """Tell whether the command is a one-file package, which says where it lies (pex)."""
+    told = os.environ.get("PEX", "")
+    return bool(told) and (os.path.abspath(told),) == command
+
+
 def _mind_homes(plan: UnitPlan, *, print_only: bool) -> None:
     """Refuse a program that the unit's process could not see."""
-    for place in (plan.command[0], sys.prefix):
+    unpacked = () if plan.is_single_file else (sys.prefix,)
+    for place in (plan.command[0], *unpacked):
         if f"{place}/".startswith(_HOMES):
             text = (
                 f"{place} lies in a home directory, which the unit keeps out of sight; install with:"

@@ -74,6 +74,8 @@ class UnitPlan:
     command: tuple[str, ...]
     """What runs ``collective``: absolute path first."""
     settings_file: str
+    is_single_file: bool = False
+    """Whether the command is the one-file package, which unpacks itself where the unit says."""
     code_file: str | None = None
     """Where the operator puts the code by which a node joins; None: the unit gives none."""
     folders: tuple[str, ...] = ()
@@ -118,7 +120,12 @@ def default_name(roles: Iterable[str]) -> str:
 
 
 def plan_of(
-    settings: ServeSettings, *, name: str, command: tuple[str, ...], settings_file: str
+    settings: ServeSettings,
+    *,
+    name: str,
+    command: tuple[str, ...],
+    settings_file: str,
+    is_single_file: bool = False,
 ) -> UnitPlan:
     """Return the plan of a unit for ``settings``, which ``settings_file`` holds."""
     listening = (
@@ -138,6 +145,7 @@ def plan_of(
         roles=tuple(role for role in SERVE_ROLES if role in settings.roles),
         command=command,
         settings_file=settings_file,
+        is_single_file=is_single_file,
         code_file=_code_file(settings, name),
         folders=tuple(
             dict.fromkeys(
@@ -203,6 +211,7 @@ def _service(plan: UnitPlan) -> str:
         f"LogsDirectory=collective/{plan.name}",
         "LogsDirectoryMode=0750",
         f"WorkingDirectory=%S/collective/{plan.name}",
+        *_unpacking(plan),
         *_credentials(plan),
         *_folders(plan),
         "Restart=always",
@@ -219,6 +228,17 @@ def _service(plan: UnitPlan) -> str:
         lines.append("AmbientCapabilities=CAP_NET_BIND_SERVICE")
     users = "" if is_low else "PrivateUsers=yes\n"
     return "\n".join(lines) + "\n" + _SANDBOX.format(capabilities=capabilities, users=users)
+
+
+def _unpacking(plan: UnitPlan) -> list[str]:
+    if not plan.is_single_file:
+        return []
+    return [
+        "# Where the one-file package unpacks itself; it may be deleted while the unit is stopped.",
+        f"CacheDirectory=collective/{plan.name}",
+        "CacheDirectoryMode=0700",
+        f"Environment=PEX_ROOT=%C/collective/{plan.name}",
+    ]
 
 
 def _credentials(plan: UnitPlan) -> list[str]:

@@ -23,9 +23,11 @@ from collective.rpc.layouts import FIXED32, FIXED64, LENGTH, VARINT, Field, fiel
 M = TypeVar("M", bound=Message)
 
 FIELDS_MAX: Final = 65_536
-"""Fields in one message with all that it contains; a nested message counts twice."""
-UNKNOWN_FIELDS_MAX: Final = 64
-"""Fields of a newer version that are skipped in one message with all that it contains."""
+"""Fields in one message with all that it contains, those of newer versions too; a nested message
+counts twice."""
+UNKNOWN_FIELDS_MAX: Final = FIELDS_MAX // 4
+"""Of these, fields of a newer version, which are skipped, at some more cost: enough for several new ones
+in each entry of a page."""
 DEPTH_MAX: Final = 16
 UINT64_MAX: Final = (1 << 62) - 1
 """Largest uint64 accepted: sizes, offsets and their sums stay in a signed 64-bit integer."""

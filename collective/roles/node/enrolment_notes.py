@@ -40,20 +40,28 @@ def load_notes(path: str, disk: Disk) -> NodeNotes:
     """Return the record at ``path``, an empty one if there is none.
 
     Raises:
-        SettingsError: it is damaged.
+        SettingsError: it is damaged, or of a newer version.
     """
     try:
         fields: dict[str, Any] = json.loads(read_small(path, disk=disk))
-        uuid = fields["store_uuid"]
-        return NodeNotes(
-            StoreUuid(parse_hex_id(uuid)) if uuid else None,
-            tuple(Address.parse(text) for text in fields["coordinator_addresses"]),
-            tuple(Address.parse(text) for text in fields["bootstrap_addresses"]),
-        )
+        is_newer = int(fields["format"]) > RECORD_FORMAT
+        notes = NodeNotes() if is_newer else _notes_in(fields)
     except NotJoinedError:
         return NodeNotes()
     except (ValueError, KeyError, TypeError, AttributeError, CollectiveError) as error:
         raise SettingsError(f"{path} is damaged; restore it from a backup.") from error
+    if is_newer:
+        raise SettingsError(f"{path} was written by a newer version; update this program.")
+    return notes
+
+
+def _notes_in(fields: dict[str, Any]) -> NodeNotes:
+    uuid = fields["store_uuid"]
+    return NodeNotes(
+        StoreUuid(parse_hex_id(uuid)) if uuid else None,
+        tuple(Address.parse(text) for text in fields["coordinator_addresses"]),
+        tuple(Address.parse(text) for text in fields["bootstrap_addresses"]),
+    )
 
 
 def save_notes(path: str, notes: NodeNotes, disk: Disk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.grants import Grant
-from collective.rpc.conversions.rights import right_messages, rights_from
+from collective.rpc.conversions.rights import right_messages, rights_told
 from collective.rpc.gen.collective import v1 as pb
 
 
@@ -23,11 +23,11 @@ def grant_message(grant: Grant) -> pb.Grant:
 
 
 def grant_from(message: pb.Grant) -> Grant:
-    """Return a checked grant."""
+    """Return a checked grant of an answer."""
     return Grant(
         id=message.id,
         path=FilePath.parse(message.path),
-        rights=rights_from(message.rights),
+        rights=rights_told(message.rights),
         principal=SpiffeId.parse(message.principal),
         granted_by=SpiffeId.parse(message.granted_by),
         expires_s=message.expires_ms / 1000 if message.expires_ms else None,

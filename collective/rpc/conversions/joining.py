@@ -10,7 +10,7 @@ from collective.core.errors import UsageError
 from collective.core.units import Address
 from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.rpc.conversions.addresses import address_messages, addresses_from
-from collective.rpc.conversions.rights import terms_from, terms_message
+from collective.rpc.conversions.rights import terms_message, terms_told
 from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 
@@ -49,7 +49,7 @@ def join_answer_from(message: pb.JoinResponse) -> JoinAnswer:
         addresses=_usable(message.coordinator_addresses[:ADDRESSES_MAX]),
         identity=message.identity,
         granted_by=message.granted_by,
-        grants=[terms_from(one) for one in message.grants[:GRANTS_MAX]],
+        grants=[terms_told(one) for one in message.grants[:GRANTS_MAX]],
         grants_expire_ms=message.grants_expire_ms,
     )
 

@@ -15,7 +15,7 @@ from collective.model.people import (
     InviteUse,
     MadeInvite,
 )
-from collective.rpc.conversions.rights import terms_from, terms_message
+from collective.rpc.conversions.rights import terms_message, terms_told
 from collective.rpc.gen.collective.v1 import people as pb
 
 _KINDS: Final = {
@@ -67,7 +67,7 @@ def invite_from(message: pb.Invite | None) -> InviteStatus:
         id=message.id,
         kind=kind_from(message.kind),
         state=message.state,
-        grants=[terms_from(one) for one in message.grants],
+        grants=[terms_told(one) for one in message.grants],
         uses_total=message.max_uses,
         uses_left=message.uses_left,
         created_ms=message.created_ms,

@@ -28,6 +28,11 @@ def rights_from(messages: Iterable[pb.Right]) -> Right:
     return rights
 
 
+def rights_told(messages: Iterable[pb.Right]) -> Right:
+    """Return the rights that an answer tells of; those that only a newer version knows are left out."""
+    return rights_from(message for message in messages if message in _RIGHTS)
+
+
 def right_messages(rights: Right) -> list[pb.Right]:
     """Return ``rights`` for the wire."""
     return [message for message, right in _RIGHTS.items() if right in rights]
@@ -41,3 +46,8 @@ def terms_message(terms: GrantTerms) -> pb.GrantTerms:
 def terms_from(message: pb.GrantTerms) -> GrantTerms:
     """Return checked terms of a grant; whose path it is, is not for here."""
     return GrantTerms(FilePath.parse(message.path), rights_from(message.rights))
+
+
+def terms_told(message: pb.GrantTerms) -> GrantTerms:
+    """Return the terms that an answer tells of; see :func:`rights_told`."""
+    return GrantTerms(FilePath.parse(message.path), rights_told(message.rights))

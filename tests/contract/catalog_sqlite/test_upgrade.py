@@ -1,18 +1,22 @@
 """A catalogue that an earlier schema's scripts made is upgraded in place, and reads the same."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
+from blake3 import blake3
 
-from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store import before_upgrade, opening
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.clock import ManualClock
-from collective.core.errors import CorruptionError, NotEnoughCopiesError
+from collective.core.errors import CorruptionError, NoSpaceError, NotEnoughCopiesError
 from collective.core.ids import Domain, Generation, MemberId, UploadKey
 from collective.model.copies import CopyKey
 from collective.model.nodes import Standing
@@ -20,7 +24,7 @@ from collective.model.peers import Peer, PeerState
 from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.test_standing import join
 from tests.contract.catalog.test_standing import node as node_named
-from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, p
+from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, names, p
 
 BEFORE_LENGTHS = 9
 """The last schema in which a chunk was its id alone."""
@@ -296,3 +300,101 @@ async def test_a_catalogue_of_before_has_no_peers_and_takes_some(
     assert list(await catalog.peers.all()) == [stored]
     assert await catalog.peers.own_sequence(b"digest") == 1
     assert (await catalog.names.stat(OPERATOR, p("/d/f"))).size_bytes == 20
+
+
+# --- the copy of before ---------------------------------------------------------------------------
+
+
+def copies(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "upgrades").iterdir())
+
+
+def schema_of(path: Path) -> int:
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        found: Any = db.execute("PRAGMA user_version").fetchone()
+    finally:
+        db.close()
+    return int(found[0])
+
+
+async def test_an_upgrade_begins_with_a_copy_that_can_be_gone_back_to(
+    engines: SqliteEngines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+    catalog = await engines.open()
+    assert await names(catalog, "/d") == ["/d/f"]
+    name = "schema-0009-00000001-0000000000000007.db"
+    assert copies(tmp_path) == [name, f"{name}.b3"]
+    copy = tmp_path / "upgrades" / name
+    told = (tmp_path / "upgrades" / f"{name}.b3").read_text().split()
+    assert told == [blake3(copy.read_bytes()).hexdigest(), name]
+    assert schema_of(copy) == BEFORE_LENGTHS
+    await catalog.names.make_directory(OPERATOR, p("/later"), parents=False)
+    await engines.close()
+    await (await engines.open()).upkeep.snapshot()  # a start without an upgrade makes none
+    assert copies(tmp_path) == [name, f"{name}.b3"]
+    await engines.close()
+    for path in list(tmp_path.glob("catalog.db*")):  # as docs/packages.md has it
+        path.rename(tmp_path / f"newer-{path.name}")
+    shutil.copy(copy, tmp_path / DATABASE)
+    assert await names(await engines.open(), "/") == ["/d"]
+
+
+class CutOffError(Exception):
+    """The process ends here."""
+
+
+async def test_an_upgrade_that_was_cut_off_keeps_the_copy_of_before(
+    engines: SqliteEngines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+    apply = opening._apply
+
+    def cut_off(db: apsw.Connection, number: int, *rest: Any) -> None:
+        if number == BEFORE_TREES:
+            raise CutOffError
+        apply(db, number, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "_apply", cut_off)
+        with pytest.raises(CutOffError):
+            await engines.open()
+    assert schema_of(tmp_path / DATABASE) == BEFORE_TREES - 1
+    await engines.open()
+    name = "schema-0009-00000001-0000000000000007.db"
+    assert copies(tmp_path) == [name, f"{name}.b3"]
+    assert schema_of(tmp_path / "upgrades" / name) == BEFORE_LENGTHS
+
+
+async def test_the_next_upgrade_replaces_the_copy(engines: SqliteEngines, tmp_path: Path) -> None:
+    (tmp_path / "upgrades").mkdir()
+    for left in ("schema-0003-00000001-0000000000000002.db", "draft.tmp"):
+        (tmp_path / "upgrades" / left).write_bytes(b"of an earlier upgrade")
+        (tmp_path / "upgrades" / f"{left}.b3").write_bytes(b"its checksum")
+    (tmp_path / "upgrades" / "draft.tmp.b3").unlink()
+    with old(tmp_path, BEFORE_TREES) as db:
+        fill(db)
+    await engines.open()
+    name = "schema-0020-00000001-0000000000000007.db"
+    assert copies(tmp_path) == [name, f"{name}.b3"]
+
+
+async def test_without_room_for_the_copy_nothing_is_upgraded(
+    engines: SqliteEngines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(before_upgrade, "write_atomically", full)
+        with pytest.raises(NoSpaceError, match="free some space"):
+            await engines.open()
+    assert schema_of(tmp_path / DATABASE) == BEFORE_LENGTHS
+    await engines.open()
+    assert schema_of(tmp_path / DATABASE) == len(opening._scripts())

@@ -101,6 +101,13 @@ def test_bounds_are_exact() -> None:
     refused(pb.BeginJoinRequest, b"\x0a\x00" * (FIELDS_MAX + 1))
 
 
+def test_every_entry_of_a_long_page_may_have_more_than_is_known() -> None:
+    newer = b"\xba\x3e\x01x"  # a string as field 999
+    entry = b"\x0a\x02/a" + newer * 3
+    page = b"".join(b"\x0a" + bytes((len(entry),)) + entry for _ in range(1000))
+    assert len(parse_message(pb.ListResponse, page).entries) == 1000
+
+
 def test_what_others_encode_differently_is_taken() -> None:
     """Packed and unpacked numbers, fields in any order, defaults written out: all are protobuf."""
     packed = parse_message(pb.HeartbeatRequest, b"\x5a\x02\x01\x02")

@@ -19,6 +19,7 @@ import apsw
 import structlog
 
 from collective.catalog.decisions.generations import leap
+from collective.catalog.sqlite.store.before_upgrade import keep_before_upgrade
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.catalog.sqlite.store.custody import DATABASE, Custody, Origin, Record, judge
 from collective.catalog.sqlite.store.fallback import (
@@ -306,7 +307,7 @@ def _fall_back(place: _Place, record: Record | None, pairs: list[Pair], why: str
                 _check_version(db, draft)
                 if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     return False
-                _migrate(db, place.world.randomness)
+                _migrate(db, place)
                 detail = (
                     f"the catalogue {why}; snapshot of epoch {pair.epoch} sequence {pair.sequence}"
                 )
@@ -357,7 +358,7 @@ def _last_resort(place: _Place, record: Record | None, pairs: list[Pair], why: s
 def _restore(
     place: _Place, db: apsw.Connection, record: Record | None, pairs: list[Pair], detail: str
 ) -> None:
-    _migrate(db, place.world.randomness)
+    _migrate(db, place)
     epochs = [_position(db).epoch, *(pair.epoch for pair in pairs)]
     if record is not None:
         epochs.append(record.epoch)
@@ -369,7 +370,7 @@ def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generati
     """Migrate, and make the files this process's; ``generation`` is of the database's inode."""
     try:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
-        _migrate(db, place.world.randomness)
+        _migrate(db, place)
         found = _position(db)
         custody = Custody.take(
             place.data_dir,
@@ -430,16 +431,26 @@ def _scripts() -> list[str]:
     return [(folder / name).read_text() for name in names]
 
 
-def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
+def _migrate(db: apsw.Connection, place: _Place) -> None:
+    """Bring the schema up to date; first comes a copy, by which the former program can go on."""
     scripts = _scripts()
     done = _pragma(db, "user_version")
     if done == len(scripts):
         return
     if done:
+        copy = keep_before_upgrade(
+            db,
+            place.data_dir,
+            done,
+            _position(db),
+            vfs=place.world.sqlite.vfs,
+            disk=place.disk,
+        )
         _log.info(
             "catalogue_upgrade",
             schema=done,
             to=len(scripts),
+            copy=copy,
             note="with many files this takes some minutes; if it is cut off, it begins anew",
         )
     db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
@@ -447,7 +458,7 @@ def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
         for number, script in enumerate(scripts[done:], done + 1):
             if done:
                 _log.info("catalogue_upgrade_step", schema=number)
-            _apply(db, number, script, randomness)
+            _apply(db, number, script, place.world.randomness)
     finally:
         db.execute("PRAGMA foreign_keys = ON")
 

@@ -30,3 +30,10 @@ def test_a_damaged_record_refuses_rather_than_forgets_the_store(tmp_path: Path, 
     path.write_bytes(raw)
     with pytest.raises(SettingsError):
         load_notes(str(path), OsDisk())
+
+
+def test_a_record_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "node.json"
+    path.write_bytes(b'{"format": 2, "store": {"uuid": "of another form"}}')
+    with pytest.raises(SettingsError, match="newer version"):
+        load_notes(str(path), OsDisk())
