@@ -168,6 +168,7 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
         (["init", "--role", "node", "--address", "http://x", "--yes"], 2, "no name and no IP"),
         (["init", "--role", "node", "--storage-capacity", "lots", "--yes"], 2, "Size 'lots'"),
         (["init", "--name", "No Name", "--yes"], 2, "must be 1 to 20"),
+        (["init", "--yes", "--metrics-address", "127.0.0.1:8001"], 2, "are one port, and only"),
         (["join", "abc"], 2, "Invalid invite code"),
         (["join", "-"], 2, "No code came on stdin"),
         (["doctor", "--config", "/nowhere.toml"], 5, "/nowhere.toml"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from collective.cli.diagnosis import machine
-from collective.cli.diagnosis.findings import Finding
+from collective.cli.diagnosis.findings import Finding, problem
 from collective.core.clock import Clock
 from collective.core.disk import Disk
+from collective.core.errors import ExitCode
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.rpc.links import Links
@@ -19,7 +21,7 @@ async def preflight(
     """Return what was found, causes first; relative folders of ``settings`` are below ``state_dir``."""
     listening = listening_addresses(settings)
     findings = [machine.clock(clock.wall_s()), await machine.own_name()]
-    findings += await machine.ports(listening, links)
+    findings += shared_ports(listening) or await machine.ports(listening, links)
     for told, setting in (
         (settings.advertise_addresses, main_listener(settings)),
         (settings.bootstrap_advertise_addresses, settings.bootstrap_address),
@@ -31,6 +33,17 @@ async def preflight(
         machine.room("data_dir", folder, disk, wanted_bytes=settings.storage_capacity_bytes)
     )
     return findings
+
+
+def shared_ports(listening: Mapping[str, Address]) -> list[Finding]:
+    """Return a problem for any two settings by which one process would listen twice at one place."""
+    found = []
+    for (one, here), (other, there) in combinations(listening.items(), 2):
+        is_one_host = here.host == there.host or here.is_wildcard or there.is_wildcard
+        if here.port == there.port and is_one_host:
+            says = f"{one} ({here}) and {other} ({there}) are one port, and only one can listen there."
+            found.append(problem("port", says, f"choose another port for {other}", ExitCode.USAGE))
+    return found
 
 
 def listening_addresses(settings: ServeSettings) -> dict[str, Address]:
