@@ -78,11 +78,22 @@ class Engine:
 
 
 def compose_command(environment: Mapping[str, str]) -> list[str]:
-    """Return ``docker compose``, or ``docker-compose`` where that is all there is."""
+    """Return ``docker compose``, or ``docker-compose`` where that is all there is.
+
+    Raises:
+        NoEngineError: there is neither.
+    """
+    path = environment.get("PATH")
+    if shutil.which("docker", path=path) is None:
+        raise NoEngineError("docker is not installed.")
     done = subprocess.run(
         ["docker", "compose", "version"], env=environment, capture_output=True, check=False
     )
-    return ["docker", "compose"] if done.returncode == 0 else ["docker-compose"]
+    if done.returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose", path=path) is None:
+        raise NoEngineError("neither docker compose nor docker-compose is installed.")
+    return ["docker-compose"]
 
 
 @contextlib.contextmanager
@@ -92,8 +103,7 @@ def running_engine() -> Iterator[Engine]:
     Raises:
         NoEngineError: none can be had.
     """
-    if shutil.which("docker") is None or shutil.which("docker-compose") is None:
-        raise NoEngineError("docker or docker-compose is not installed.")
+    compose_command(os.environ)
     if os.environ.get("DOCKER_HOST") or _answers({**os.environ}):
         engine = Engine((), _environment({}))
         _have_images(engine)
