@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.compose.engine import COMPOSE, ROOT
 from tests.compose.person import Person
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
@@ -20,6 +21,7 @@ def test_smoke_three_members_come_up_peer_and_serve_a_client(person: Person) -> 
             lambda member=member, others=others: healthy_peers(person, member) == others,  # type: ignore[misc]
             f"health of {others} at {member}'s, and of nobody else",
         )
+    person.waits_healthy(("prometheus",))
     person.types("collective identity init --global-id me@homelab.collective.local")
     code = person.types(
         f"collective invite generate --grant /shared:read+write {person.operator('alice')}"
@@ -79,6 +81,21 @@ def test_smoke_containers_can_do_little_and_hold_only_their_own_keys(person: Per
                 assert seen[2].split() == ["/collective/certs/join/node.code"]
     check = engine.docker("inspect", "-f", "{{json .Config.Healthcheck.Test}}", "alice-coordinator")
     assert check.out.strip() == '["CMD","collective","healthcheck"]'
+
+
+def test_smoke_a_domain_that_was_named_at_the_build_has_its_folder(person: Person) -> None:
+    """A volume takes the owner of the folder that it is mounted on."""
+    engine = person.engine
+    named = ("--build-arg", "DOMAINS=my.home", "-t", "collective:my-home")
+    engine.docker("build", "-q", *named, "-f", str(COMPOSE / "Dockerfile"), str(ROOT))
+    volume = "my-home-introductions:/introductions/my.home"
+    shell = ("--rm", "--network", "none", "-v", volume, "--entrypoint", "sh", "collective:my-home")
+    touch = "touch /introductions/my.home/x && ls /introductions"
+    try:
+        assert engine.docker("run", *shell, "-c", touch).out.split() == ["my.home"]
+    finally:
+        engine.docker("volume", "rm", "my-home-introductions", check=False)
+        engine.docker("image", "rm", "collective:my-home", check=False)
 
 
 def test_smoke_a_container_ends_by_itself_on_sigterm(person: Person) -> None:
