@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collective.pki.invite_code import InviteCode
 
 app = typer.Typer()
 
@@ -148,7 +151,7 @@ def set_up(
     chosen: Mapping[str, str],
     command: str,
     *,
-    code: str | None = None,
+    code: InviteCode | None = None,
     force: bool,
 ) -> None:
     """Check what was chosen against the machine, and write the files.
@@ -169,12 +172,14 @@ def set_up(
     settings = load_settings((), {}, {"COLLECTIVE_CONFIG": place.settings}, lambda _: text.encode())
     world = invocation.world
     findings = asyncio.run(
-        preflight(settings, place.state, links=_links(world), clock=world.clock, disk=world.disk)
+        preflight(
+            settings, place.state, code, links=_links(world), clock=world.clock, disk=world.disk
+        )
     )
     code_of_ending = exit_code_of(findings)
     is_stopped = bool(code_of_ending) and not force
     if not is_stopped:
-        place.write(text, code, world.disk)
+        place.write(text, None if code is None else code.encode(), world.disk)
     if invocation.as_json:
         output.as_json(
             {

@@ -103,7 +103,7 @@ def join(
     place.require_free(force=force)
     chosen = node(questions, given, towards=parsed.addresses[0].host)
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
-    set_up(invocation, place, ["node"], chosen, "join", code=parsed.encode(), force=force)
+    set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
     tell(invocation, place, ["node"], is_started=is_started)
     if is_started:

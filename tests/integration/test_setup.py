@@ -181,6 +181,23 @@ def test_bad_input_gets_one_sentence(
     assert (done.code, said in done.err + done.text) == (code, True), done.err + done.text
 
 
+def test_a_node_whose_member_does_not_answer_is_not_set_up(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        done = made.join(1)
+        checks = {one["check"]: one["says"] for one in done.json()["findings"]}
+        assert done.code == 0, done.out
+        assert f"{made.at('b')} answers" in checks["bootstrap"]
+        assert "the member that gave the code agree" in checks["clock-skew"]
+        made.services[0].kill()
+        done = made.join(2)
+        assert (done.code, done.json()["written"]) == (5, False)
+        problem = next(one for one in done.json()["findings"] if one["level"] == "problem")
+        assert f"none answers here ({made.at('b')}: refused)" in problem["says"]
+        assert not (tmp_path / "node2.toml").exists()
+
+
 def test_a_person_joins_by_one_command(alice: Home, tmp_path: Path) -> None:
     made = alice.cli("invite", "generate", "--grant", "/files:read+write", "--json")
     code = made.json()["code"]

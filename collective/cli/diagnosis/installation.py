@@ -10,8 +10,8 @@ from typing import Final
 from collective import __version__
 from collective.cli.diagnosis import certificates, machine, owners
 from collective.cli.diagnosis.findings import Finding, Level, fine, problem, warning
+from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.cli.setup.placing import Place
-from collective.cli.setup.preflight import listening_addresses, main_listener
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ExitCode, UnreachableError

@@ -6,19 +6,31 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from collective.cli.diagnosis import machine
+from collective.cli.diagnosis.client import bootstrap_of
 from collective.cli.diagnosis.findings import Finding, problem
+from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import ExitCode
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
+from collective.pki.invite_code import InviteCode
 from collective.rpc.links import Links
 
 
 async def preflight(
-    settings: ServeSettings, state_dir: str, *, links: Links, clock: Clock, disk: Disk
+    settings: ServeSettings,
+    state_dir: str,
+    code: InviteCode | None = None,
+    *,
+    links: Links,
+    clock: Clock,
+    disk: Disk,
 ) -> Sequence[Finding]:
-    """Return what was found, causes first; relative folders of ``settings`` are below ``state_dir``."""
+    """Return what was found, causes first; relative folders of ``settings`` are below ``state_dir``.
+
+    With the ``code`` of a node that joins, its member is asked too: whether it answers, and for its time.
+    """
     listening = listening_addresses(settings)
     findings = [machine.clock(clock.wall_s()), await machine.own_name()]
     findings += shared_ports(listening) or await machine.ports(listening, links)
@@ -28,11 +40,21 @@ async def preflight(
     ):
         if setting is not None:
             findings += await machine.advertised(told, setting)
+    if code is not None:
+        findings += await inviter(code, links=links, clock=clock)
     folder = settings.data_dir if settings.data_dir.startswith("/") else state_dir
     findings.append(
         machine.room("data_dir", folder, disk, wanted_bytes=settings.storage_capacity_bytes)
     )
     return findings
+
+
+async def inviter(code: InviteCode, *, links: Links, clock: Clock) -> list[Finding]:
+    """See whether the member that gave ``code`` is reached from here, and compare clocks with it."""
+    reached = await bootstrap_of(code)
+    whose = "the member that gave the code"
+    compared = await machine.skew(clock.wall_s() * 1000, whose, code.addresses, links)
+    return reached if compared is None else [*reached, compared]
 
 
 def shared_ports(listening: Mapping[str, Address]) -> list[Finding]:
@@ -41,25 +63,8 @@ def shared_ports(listening: Mapping[str, Address]) -> list[Finding]:
     for (one, here), (other, there) in combinations(listening.items(), 2):
         is_one_host = here.host == there.host or here.is_wildcard or there.is_wildcard
         if here.port == there.port and is_one_host:
-            says = f"{one} ({here}) and {other} ({there}) are one port, and only one can listen there."
+            says = (
+                f"{one} ({here}) and {other} ({there}) are one port, and only one can listen there."
+            )
             found.append(problem("port", says, f"choose another port for {other}", ExitCode.USAGE))
     return found
-
-
-def listening_addresses(settings: ServeSettings) -> dict[str, Address]:
-    """Return where a process of ``settings`` listens, by the name of the setting."""
-    found: dict[str, Address | None] = {"metrics_address": settings.metrics_address}
-    if "coordinator" in settings.roles:
-        found["coordinator_address"] = settings.coordinator_address
-    if settings.roles & {"coordinator", "bootstrap"}:
-        found["bootstrap_address"] = settings.bootstrap_address
-    if "node" in settings.roles:
-        found["node_address"] = settings.node_address
-    return {name: address for name, address in found.items() if address is not None}
-
-
-def main_listener(settings: ServeSettings) -> Address | None:
-    """Return the listener that ``advertise_address`` is of."""
-    if "coordinator" in settings.roles:
-        return settings.coordinator_address
-    return settings.node_address if "node" in settings.roles else None
