@@ -94,6 +94,7 @@ def init(
         check_data_dir,
         coordinator,
         node,
+        require_used,
     )
     from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above
     from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
@@ -113,6 +114,7 @@ def init(
     }
     questions = Questions(is_silent=yes or invocation.as_json)
     roles = _roles(role, questions)
+    require_used(given, roles)
     place = Place.at(check_name(name or default_name(roles)), output_file)
     place.require_free(force=force)
     if "coordinator" in roles:

@@ -169,6 +169,22 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
         (["init", "--role", "node", "--storage-capacity", "lots", "--yes"], 2, "Size 'lots'"),
         (["init", "--name", "No Name", "--yes"], 2, "must be 1 to 20"),
         (["init", "--yes", "--metrics-address", "127.0.0.1:8001"], 2, "are one port, and only"),
+        (
+            ["init", "--output", "settings", "--yes"],
+            2,
+            "settings must be a name that ends in .toml",
+        ),
+        (["init", "--output", ".toml", "--yes"], 2, "--output .toml must be a name that"),
+        (
+            ["init", "--role", "coordinator", "--storage-capacity", "banana", "--yes"],
+            2,
+            "--storage-capacity means nothing to a coordinator",
+        ),
+        (
+            ["init", "--role", "node", "--copies", "3", "--yes"],
+            2,
+            "--copies means nothing to a node",
+        ),
         (["join", "abc"], 2, "Invalid invite code"),
         (["join", "-"], 2, "No code came on stdin"),
         (["doctor", "--config", "/nowhere.toml"], 5, "/nowhere.toml"),
@@ -208,8 +224,11 @@ def test_a_person_joins_by_one_command(alice: Home, tmp_path: Path) -> None:
     wrong = call(tmp_path, "join", code, "--global-id", "eve@home.alice")
     assert wrong.code == 2
     assert "identity is mia@home.alice" in wrong.err
-    mixed = call(tmp_path, "join", code, "--as", "person", "--data-dir", "/x")
-    assert (mixed.code, "give --as node" in mixed.err) == (2, True)
+    for flags in (["--data-dir", "/x"], ["--no-start"], ["--name", "x"], ["--force"]):
+        mixed = call(tmp_path, "join", code, "--as", "person", *flags)
+        assert (mixed.code, "give --as node" in mixed.err) == (2, True), flags
+    named = call(tmp_path, "join", code, "--as", "person", "--display-name", "Mia")
+    assert (named.code, "join without --display-name" in named.err) == (2, True)
 
 
 # --- Troubleshooting of the source text ----------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from collective.cli.setup.questions import Check, Questions
@@ -26,6 +26,14 @@ _MEMBER_MAX: Final = 20
 
 Given = Mapping[str, str | None]
 """Name of a setting to what its flag said; ``address`` is the host that others find the machine by."""
+
+
+def require_used(given: Given, roles: Collection[str]) -> None:
+    """Return if each flag that was given means something to a process of ``roles``; raises UsageError."""
+    for setting in SETTINGS:
+        if given.get(setting.name) is not None and setting.roles.isdisjoint(roles):
+            flag = f"--{setting.name.replace('_', '-')}"
+            raise UsageError(f"{flag} means nothing to a {'+'.join(roles)}; leave it out.")
 
 
 def coordinator(questions: Questions, given: Given, *, is_node: bool) -> dict[str, str]:

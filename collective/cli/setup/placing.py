@@ -17,11 +17,12 @@ from typing import Final
 from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT
 from collective.core.disk import Disk
 from collective.core.disk_errors import disk_errors
-from collective.core.errors import ConflictError, OperatorError
+from collective.core.errors import ConflictError, OperatorError, UsageError
 from collective.core.small_files import write_atomically
 
 _BOOTED: Final = "/run/systemd/system"
 """There while systemd is the service manager; see sd_booted(3)."""
+_SUFFIX: Final = ".toml"
 _SETTINGS_MODE: Final = 0o644
 _CODE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o755
@@ -37,7 +38,15 @@ class Place:
 
     @classmethod
     def at(cls, name: str, output: str) -> Place:
-        """Return the place of ``name``, whose settings go to ``output`` if that says anything."""
+        """Return the place of ``name``, whose settings go to ``output`` if that says anything.
+
+        Raises:
+            UsageError: ``output`` is no .toml file; what lies beside it is named after it.
+        """
+        if output and posixpath.splitext(output)[1] != _SUFFIX:
+            raise UsageError(
+                f"--output {output} must be a name that ends in {_SUFFIX}, like ./{name}{_SUFFIX}."
+            )
         if not output:
             folder = SETTINGS_DIR if os.geteuid() == 0 else "."
             output = posixpath.join(folder, f"{name}.toml")
@@ -51,14 +60,14 @@ class Place:
     @property
     def code(self) -> str:
         """The file with the code by which a node joins."""
-        return f"{self.settings.removesuffix('.toml')}.code"
+        return f"{self.settings.removesuffix(_SUFFIX)}.code"
 
     @property
     def state(self) -> str:
         """The folder that has data dir and cert dir, unless settings say otherwise."""
         if self.is_for_units:
             return f"{STATE_ROOT}/{self.name}"
-        return self.settings.removesuffix(".toml")
+        return self.settings.removesuffix(_SUFFIX)
 
     def folders(self) -> dict[str, str]:
         """Return the settings that lead to :attr:`state`; none where the unit does."""
