@@ -197,6 +197,25 @@ def test_bad_input_gets_one_sentence(
     assert (done.code, said in done.err + done.text) == (code, True), done.err + done.text
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("folder.toml", "folder.toml is a folder; give a file"),
+        ("file/x.toml", "/file is a file, and"),
+        ("file/deep/x.toml", "/file is a file, and"),
+        (os.fsdecode(b"\xff/x.toml"), "is not UTF-8"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named_as_what_it_is(
+    output: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "file").write_text("")
+    done = call(tmp_path, "init", "--yes", "--output", f"{tmp_path}/{output}")
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.toml"]
+
+
 def test_a_node_whose_member_does_not_answer_is_not_set_up(tmp_path: Path) -> None:
     with home(tmp_path) as made:
         assert made.init().code == 0

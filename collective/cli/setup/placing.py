@@ -17,7 +17,7 @@ from typing import Final
 from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT
 from collective.core.disk import Disk
 from collective.core.disk_errors import disk_errors
-from collective.core.errors import ConflictError, OperatorError, UsageError
+from collective.core.errors import ConflictError, OperatorError, PermissionDeniedError, UsageError
 from collective.core.small_files import write_atomically
 
 _BOOTED: Final = "/run/systemd/system"
@@ -76,7 +76,27 @@ class Place:
         return {"data_dir": f"{self.state}/data", "cert_dir": f"{self.state}/certs"}
 
     def require_free(self, *, force: bool) -> None:
-        """Return if the settings file may be written; ConflictError where it is there already."""
+        """Return if the settings file may be written.
+
+        Raises:
+            ConflictError: it is there already, and ``force`` does not replace it.
+            UsageError: it is a folder, or a file is where its folder should be.
+            PermissionDeniedError: this user may not write there.
+        """
+        if os.path.isdir(self.settings):
+            raise UsageError(f"{self.settings} is a folder; give a file by --output.")
+        folder = posixpath.dirname(self.settings)
+        while not os.path.lexists(folder):
+            folder = posixpath.dirname(folder)
+        if not os.path.isdir(folder):
+            raise UsageError(
+                f"{folder} is a file, and {self.settings} needs a folder there; give another --output."
+            )
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionDeniedError(
+                f"You may not write in {folder}; run this as its owner (sudo), or give another"
+                " --output."
+            )
         if os.path.exists(self.settings) and not force:
             raise ConflictError(
                 f"{self.settings} is there already; give --force to replace it, or another --output."
