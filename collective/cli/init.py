@@ -23,7 +23,10 @@ StartOption = Annotated[
     bool | None, typer.Option("--start/--no-start", help="Start it, by systemd where that runs.")
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace the file, and go on where a check fails.")
+    bool, typer.Option("--force", help="Write the file even where a check fails.")
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Replace the file; the old one stays as FILE.old.")
 ]
 OutputOption = Annotated[
     str,
@@ -86,6 +89,7 @@ def init(
     name: NameOption = "",
     output_file: OutputOption = "",
     start: StartOption = None,
+    replace: ReplaceOption = False,
     force: ForceOption = False,
     yes: SilentOption = False,
 ) -> None:
@@ -116,7 +120,7 @@ def init(
     roles = _roles(role, questions)
     require_used(given, roles)
     place = Place.at(check_name(name or default_name(roles)), output_file)
-    place.require_free(force=force)
+    place.require_free(is_replaced=replace)
     if "coordinator" in roles:
         chosen = coordinator(questions, given, is_node="node" in roles)
     else:
@@ -173,9 +177,16 @@ def set_up(
     text = settings_text(roles, chosen, command)
     settings = load_settings((), {}, {"COLLECTIVE_CONFIG": place.settings}, lambda _: text.encode())
     world = invocation.world
+    before = place.present()
     findings = asyncio.run(
         preflight(
-            settings, place.state, code, links=_links(world), clock=world.clock, disk=world.disk
+            settings,
+            place.state,
+            code,
+            before,
+            links=_links(world),
+            clock=world.clock,
+            disk=world.disk,
         )
     )
     code_of_ending = exit_code_of(findings)
@@ -187,6 +198,7 @@ def set_up(
             {
                 "settings": place.settings,
                 "written": not is_stopped,
+                "kept": place.kept if before is not None and not is_stopped else None,
                 "roles": list(roles),
                 "state_dir": place.state,
                 "code_file": None if code is None else place.code,
@@ -196,10 +208,12 @@ def set_up(
         )
     else:
         print_findings(findings, with_fine=True)
+        if before is not None and not is_stopped:
+            output.line(f"Kept         {place.kept}, what the file said before")
     if is_stopped:
         output.note(
             "Error: Nothing was written, because of the problem above; mend it and run this again,"
-            " or give --force."
+            " or give --force to write it all the same."
         )
         raise typer.Exit(code_of_ending)
 

@@ -16,6 +16,7 @@ from collective.cli.init import (
     NameOption,
     NodeAddressOption,
     OutputOption,
+    ReplaceOption,
     SilentOption,
     StartOption,
     set_up,
@@ -58,6 +59,7 @@ def join(
     name: NameOption = "",
     output_file: OutputOption = "",
     start: StartOption = None,
+    replace: ReplaceOption = False,
     force: ForceOption = False,
     yes: SilentOption = False,
 ) -> None:
@@ -81,6 +83,7 @@ def join(
     told_of_a_node = (
         any(value is not None for value in [*given.values(), start])
         or bool(output_file or name)
+        or replace
         or force
     )
     if as_what is None and told_of_a_node:
@@ -106,7 +109,7 @@ def join(
     from collective.cli.unit_files import check_name  # noqa: PLC0415 - as above
 
     place = Place.at(check_name(name or "node"), output_file)
-    place.require_free(force=force)
+    place.require_free(is_replaced=replace)
     chosen = node(questions, given, towards=parsed.addresses[0].host)
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
     set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)

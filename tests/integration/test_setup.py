@@ -151,7 +151,7 @@ def test_a_member_that_was_set_up_stores_files_and_the_doctor_finds_nothing(alic
 def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) -> None:
     again = alice.init()
     assert again.code == 8
-    assert "is there already; give --force" in again.err
+    assert "is there already; give --replace" in again.err
     other = str(alice.folder / "other.toml")
     taken = alice.init("--output", other)
     assert taken.code == 2
@@ -193,6 +193,8 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
 def test_bad_input_gets_one_sentence(
     arguments: list[str], code: int, said: str, tmp_path: Path
 ) -> None:
+    if arguments[0] == "init" and not {"--output", "--name"} & set(arguments):
+        arguments = [*arguments, "--output", str(tmp_path / "x.toml")]  # not where root has its own
     done = call(tmp_path, *arguments)
     assert (done.code, said in done.err + done.text) == (code, True), done.err + done.text
 
@@ -214,6 +216,24 @@ def test_a_place_that_cannot_be_used_is_named_as_what_it_is(
     done = call(tmp_path, "init", "--yes", "--output", f"{tmp_path}/{output}")
     assert (done.code, said in done.err) == (2, True), done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.toml"]
+
+
+def test_settings_are_replaced_beside_their_running_process_and_kept(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        file = tmp_path / "coordinator.toml"
+        first = file.read_text()
+        assert made.init("--force").code == 8, "to go on is not to replace"
+        done = made.init("--replace", "--storage-capacity", "1GB", "--role", "node",
+            "--node-address", made.at("n1"), "--json")  # fmt: skip
+        assert (done.code, done.json()["kept"]) == (0, f"{file}.old"), done.text
+        assert Path(f"{file}.old").read_text() == first
+        assert "node_address" in file.read_text()
+        taken = [one["level"] for one in done.json()["findings"] if one["check"] == "port"]
+        assert sorted(taken) == ["ok", "warning", "warning", "warning"]
+        other = made.init("--replace", "--metrics-address", made.at("b"))
+        assert other.code == 2, "one port twice"
 
 
 def test_a_node_whose_member_does_not_answer_is_not_set_up(tmp_path: Path) -> None:
@@ -243,7 +263,13 @@ def test_a_person_joins_by_one_command(alice: Home, tmp_path: Path) -> None:
     wrong = call(tmp_path, "join", code, "--global-id", "eve@home.alice")
     assert wrong.code == 2
     assert "identity is mia@home.alice" in wrong.err
-    for flags in (["--data-dir", "/x"], ["--no-start"], ["--name", "x"], ["--force"]):
+    for flags in (
+        ["--data-dir", "/x"],
+        ["--no-start"],
+        ["--name", "x"],
+        ["--force"],
+        ["--replace"],
+    ):
         mixed = call(tmp_path, "join", code, "--as", "person", *flags)
         assert (mixed.code, "give --as node" in mixed.err) == (2, True), flags
     named = call(tmp_path, "join", code, "--as", "person", "--display-name", "Mia")

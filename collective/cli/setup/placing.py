@@ -58,6 +58,19 @@ class Place:
         return posixpath.dirname(self.settings) == SETTINGS_DIR
 
     @property
+    def kept(self) -> str:
+        """Where the settings are kept that were replaced last."""
+        return f"{self.settings}.old"
+
+    def present(self) -> bytes | None:
+        """Return what the settings file says now; None where there is none."""
+        try:
+            with open(self.settings, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    @property
     def code(self) -> str:
         """The file with the code by which a node joins."""
         return f"{self.settings.removesuffix(_SUFFIX)}.code"
@@ -75,11 +88,11 @@ class Place:
             return {}
         return {"data_dir": f"{self.state}/data", "cert_dir": f"{self.state}/certs"}
 
-    def require_free(self, *, force: bool) -> None:
+    def require_free(self, *, is_replaced: bool) -> None:
         """Return if the settings file may be written.
 
         Raises:
-            ConflictError: it is there already, and ``force`` does not replace it.
+            ConflictError: it is there already, and is not to be replaced.
             UsageError: it is a folder, or a file is where its folder should be.
             PermissionDeniedError: this user may not write there.
         """
@@ -97,9 +110,9 @@ class Place:
                 f"You may not write in {folder}; run this as its owner (sudo), or give another"
                 " --output."
             )
-        if os.path.exists(self.settings) and not force:
+        if os.path.exists(self.settings) and not is_replaced:
             raise ConflictError(
-                f"{self.settings} is there already; give --force to replace it, or another --output."
+                f"{self.settings} is there already; give --replace to replace it, or another --output."
             )
 
     def write(self, text: str, code: str | None, disk: Disk) -> None:
@@ -109,6 +122,9 @@ class Place:
             os.makedirs(folder, mode=_FOLDER_MODE, exist_ok=True)
         if code is not None:
             write_atomically(self.code, f"{code}\n".encode(), permissions=_CODE_MODE, disk=disk)
+        before = self.present()
+        if before is not None:
+            write_atomically(self.kept, before, permissions=_SETTINGS_MODE, disk=disk)
         write_atomically(self.settings, text.encode(), permissions=_SETTINGS_MODE, disk=disk)
         if self.is_for_units:  # whatever the umask: the unit's user reads them
             with disk_errors(f"{folder} cannot be written: its"):

@@ -7,12 +7,12 @@ from itertools import combinations
 
 from collective.cli.diagnosis import machine
 from collective.cli.diagnosis.client import bootstrap_of
-from collective.cli.diagnosis.findings import Finding, problem
+from collective.cli.diagnosis.findings import Finding, Level, problem, warning
 from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import ExitCode
-from collective.core.settings import ServeSettings
+from collective.core.errors import CollectiveError, ExitCode
+from collective.core.settings import ServeSettings, load_settings
 from collective.core.units import Address
 from collective.pki.invite_code import InviteCode
 from collective.rpc.links import Links
@@ -22,6 +22,7 @@ async def preflight(
     settings: ServeSettings,
     state_dir: str,
     code: InviteCode | None = None,
+    before: bytes | None = None,
     *,
     links: Links,
     clock: Clock,
@@ -30,10 +31,18 @@ async def preflight(
     """Return what was found, causes first; relative folders of ``settings`` are below ``state_dir``.
 
     With the ``code`` of a node that joins, its member is asked too: whether it answers, and for its time.
+    Ports that the file said ``before`` may be in use, by the process that this sets up anew.
     """
     listening = listening_addresses(settings)
     findings = [machine.clock(clock.wall_s()), await machine.own_name()]
-    findings += shared_ports(listening) or await machine.ports(listening, links)
+    own = ports_of(before)
+    findings += shared_ports(listening) or [
+        _of_ours(one) if is_own and one.level is Level.PROBLEM else one
+        for is_own in (False, True)
+        for one in await machine.ports(
+            {name: each for name, each in listening.items() if (each.port in own) is is_own}, links
+        )
+    ]
     for told, setting in (
         (settings.advertise_addresses, main_listener(settings)),
         (settings.bootstrap_advertise_addresses, settings.bootstrap_address),
@@ -47,6 +56,26 @@ async def preflight(
         machine.room("data_dir", folder, disk, wanted_bytes=settings.storage_capacity_bytes)
     )
     return findings
+
+
+def ports_of(before: bytes | None) -> frozenset[int]:
+    """Return the ports of settings that are replaced; none where there are none that can be read."""
+    if before is None:
+        return frozenset()
+    try:
+        settings = load_settings((), {}, {"COLLECTIVE_CONFIG": "before"}, lambda _: before)
+    except CollectiveError:
+        return frozenset()
+    return frozenset(address.port for address in listening_addresses(settings).values())
+
+
+def _of_ours(one: Finding) -> Finding:
+    """Return the finding that a port is taken, where it is the one that the old settings name."""
+    return warning(
+        one.check,
+        f"{one.says.rstrip('.')}; the settings that are replaced name it too.",
+        "end the process of the old settings before the new one starts; systemctl restart does both",
+    )
 
 
 async def inviter(code: InviteCode, *, links: Links, clock: Clock) -> list[Finding]:

@@ -15,5 +15,5 @@ from tests.trees.machine import NOBODY
 def test_who_may_not_write_there_is_told_so() -> None:
     place = Place.at("x", "/etc/collective-nobody/x.toml")
     with NOBODY.acting(), pytest.raises(PermissionDeniedError, match="not write in /etc; run this"):
-        place.require_free(force=False)
-    place.require_free(force=False)
+        place.require_free(is_replaced=False)
+    place.require_free(is_replaced=False)
