@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -116,7 +117,7 @@ def init(
         "storage_capacity": storage_capacity,
         "data_dir": data_dir,
     }
-    questions = Questions(is_silent=yes or invocation.as_json)
+    questions = Questions(is_silent=yes or invocation.as_json, takes_defaults=yes)
     roles = _roles(role, questions)
     require_used(given, roles)
     place = Place.at(check_name(name or default_name(roles)), output_file)
@@ -225,7 +226,12 @@ def _links(world: Any) -> Any:
 
 
 def tell(
-    invocation: LocalInvocation, place: Any, roles: Sequence[str], *, is_started: bool
+    invocation: LocalInvocation,
+    place: Any,
+    roles: Sequence[str],
+    *,
+    is_started: bool,
+    has_code: bool = False,
 ) -> None:
     """Say what was written, and what comes next."""
     if invocation.as_json:
@@ -236,6 +242,6 @@ def tell(
         output.line("To start it")
         output.lines(f"  {one}" for one in place.commands())
     if "coordinator" in roles:
-        output.line("Then         collective doctor --config " + place.settings)
-    elif not is_started and "node" in roles:
+        output.line("Then         collective doctor --config " + shlex.quote(place.settings))
+    elif not is_started and not has_code:
         output.line("Join code    from the operator: collective invite generate --for node")

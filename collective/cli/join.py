@@ -114,7 +114,7 @@ def join(
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
     set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
-    tell(invocation, place, ["node"], is_started=is_started)
+    tell(invocation, place, ["node"], is_started=is_started, has_code=True)
     if is_started:
         place.start()
 

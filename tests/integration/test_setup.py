@@ -164,7 +164,13 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
     [
         (["init", "--role", "king"], 2, "There is no role 'king'"),
         (["init", "--member-id", "A B", "--yes"], 2, "Member id 'A B'"),
-        (["init", "--copies", "99", "--yes", "--member-id", "a"], 2, "whole number"),
+        (
+            ["init", "--copies", "99", "--yes", "--member-id", "a"],
+            2,
+            "--copies: it must be a whole number",
+        ),
+        (["init", "--json"], 2, "give --member-id"),
+        (["init", "--address", "host:99", "--yes"], 2, "'host:99' is no name and no IP"),
         (["init", "--role", "node", "--address", "http://x", "--yes"], 2, "no name and no IP"),
         (["init", "--role", "node", "--storage-capacity", "lots", "--yes"], 2, "Size 'lots'"),
         (["init", "--name", "No Name", "--yes"], 2, "must be 1 to 20"),

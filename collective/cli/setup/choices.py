@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import posixpath
 import re
@@ -42,7 +43,7 @@ def coordinator(questions: Questions, given: Given, *, is_node: bool) -> dict[st
         given["member_id"],
         "--member-id",
         "Your member id (lower-case letters, digits, dashes)",
-        _member_here(),
+        _member_here() if questions.is_asking or questions.takes_defaults else None,
         parse_member_id,
     )
     domain = questions.text(
@@ -125,9 +126,12 @@ def _host(questions: Questions, given: Given, towards: str) -> str:
 
 def _check_host(text: str) -> None:
     try:
-        Address.parse(text, default_port=1)
-        is_bare = Address.parse(f"[{text}]:1" if ":" in text else f"{text}:1").host == text
-    except UsageError:
+        if ":" in text:
+            ipaddress.IPv6Address(text)
+        else:
+            Address.parse(f"{text}:1")
+        is_bare = True
+    except (UsageError, ValueError):
         is_bare = False
     if not is_bare:
         raise UsageError(f"{text!r} is no name and no IP address; ports are said by themselves.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -139,7 +140,7 @@ class Place:
     def commands(self) -> list[str]:
         """Return what starts the process, as typed."""
         if not self.is_for_units:
-            return [f"collective serve --config {self.settings}"]
+            return [f"collective serve --config {shlex.quote(self.settings)}"]
         return [
             f"collective systemd install --name {self.name}",
             "systemctl daemon-reload",
