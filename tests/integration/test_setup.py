@@ -251,6 +251,16 @@ def test_a_node_whose_member_does_not_answer_is_not_set_up(tmp_path: Path) -> No
         assert done.code == 0, done.out
         assert f"{made.at('b')} answers" in checks["bootstrap"]
         assert "the member that gave the code agree" in checks["clock-skew"]
+        told = call(
+            tmp_path, "join", "-", "--as", "node", "--no-start", "--yes", "--address", HOST,
+            "--node-address", made.at("n2"), "--metrics-address", made.at("m2"),
+            "--output", f"{tmp_path}/a b/node.toml", stdin=made.code,
+        )  # fmt: skip
+        assert told.code == 0, told.err
+        assert f"  collective serve --config '{tmp_path}/a b/node.toml'" in told.text
+        assert "Join code" not in told.text, "it was given"
+        person = call(tmp_path, "join", "-", "--global-id", "eve@home.alice", stdin=made.code)
+        assert (person.code, "collective join CODE --as node" in person.err) == (8, True)
         made.services[0].kill()
         done = made.join(2)
         assert (done.code, done.json()["written"]) == (5, False)
