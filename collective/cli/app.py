@@ -162,8 +162,16 @@ def run(arguments: Sequence[str]) -> int:
         _silence_stdout()
         return ExitCode.FAILURE
     except Exception as error:  # noqa: BLE001 - the edge of the process
-        return _unexpected(error, is_verbose=is_verbose)
+        return _unexpected(error, arguments, is_verbose=is_verbose)
     return code
+
+
+def _not_text(words: Sequence[str]) -> str | None:
+    """Return the first of the words that were typed that is no text, for people."""
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            return output.exact(word)
+    return None
 
 
 def _claim_streams() -> None:
@@ -209,7 +217,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     return code
 
 
-def _unexpected(error: Exception, *, is_verbose: bool) -> int:
+def _unexpected(error: Exception, arguments: Sequence[str], *, is_verbose: bool) -> int:
     """Print one sentence for what nobody raised on purpose, and for wrong usage."""
     say = getattr(error, "format_message", None)
     if callable(say):  # a usage error of the option parser, whose class is not public
@@ -224,6 +232,11 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
         return ExitCode.USAGE
     if is_verbose:
         output.trace(error)
+    word = _not_text(arguments) if isinstance(error, UnicodeEncodeError) else None
+    if word is not None:
+        output.note(f"Error: {word} is not UTF-8; rename it, or give another.")
+        return ExitCode.USAGE
+    if is_verbose:
         return ExitCode.FAILURE
     reason = str(error) or type(error).__name__
     output.note(

@@ -39,6 +39,7 @@ def healthcheck(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long to wait.")
     ] = "4s",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Ask the process on this machine how it is: exit code 0 if it serves and takes writes.
 
@@ -50,11 +51,21 @@ def healthcheck(
     status, body = ask(
         where, "/healthz" if alive else "/readyz", timeout_s=parse_duration_s(timeout)
     )
-    if status == _DONE:
+    if status not in {_DONE, _NOT_READY}:
+        raise UnreachableError(f"What listens at {where} is no health listener of collective.")
+    is_well = status == _DONE
+    if as_json:
+        output.as_json(
+            {
+                "asked": "alive" if alive else "ready",
+                "is_well": is_well,
+                "reasons": [] if is_well else body.split("\n"),
+            }
+        )
+    elif is_well:
         output.line(body)
-    elif status == _NOT_READY:
+    else:
         for reason in body.split("\n"):
             output.note(reason)
+    if not is_well:
         raise typer.Exit(ExitCode.NOT_ENOUGH)
-    else:
-        raise UnreachableError(f"What listens at {where} is no health listener of collective.")

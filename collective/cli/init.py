@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collective.pki.invite_code import InviteCode
 
 app = typer.Typer()
 
@@ -20,7 +24,10 @@ StartOption = Annotated[
     bool | None, typer.Option("--start/--no-start", help="Start it, by systemd where that runs.")
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace the file, and go on where a check fails.")
+    bool, typer.Option("--force", help="Write the file even where a check fails.")
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Replace the file; the old one stays as FILE.old.")
 ]
 OutputOption = Annotated[
     str,
@@ -83,6 +90,7 @@ def init(
     name: NameOption = "",
     output_file: OutputOption = "",
     start: StartOption = None,
+    replace: ReplaceOption = False,
     force: ForceOption = False,
     yes: SilentOption = False,
 ) -> None:
@@ -91,6 +99,7 @@ def init(
         check_data_dir,
         coordinator,
         node,
+        require_used,
     )
     from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above
     from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
@@ -108,10 +117,11 @@ def init(
         "storage_capacity": storage_capacity,
         "data_dir": data_dir,
     }
-    questions = Questions(is_silent=yes or invocation.as_json)
+    questions = Questions(is_silent=yes or invocation.as_json, takes_defaults=yes)
     roles = _roles(role, questions)
+    require_used(given, roles)
     place = Place.at(check_name(name or default_name(roles)), output_file)
-    place.require_free(force=force)
+    place.require_free(is_replaced=replace)
     if "coordinator" in roles:
         chosen = coordinator(questions, given, is_node="node" in roles)
     else:
@@ -148,7 +158,7 @@ def set_up(
     chosen: Mapping[str, str],
     command: str,
     *,
-    code: str | None = None,
+    code: InviteCode | None = None,
     force: bool,
 ) -> None:
     """Check what was chosen against the machine, and write the files.
@@ -168,18 +178,28 @@ def set_up(
     text = settings_text(roles, chosen, command)
     settings = load_settings((), {}, {"COLLECTIVE_CONFIG": place.settings}, lambda _: text.encode())
     world = invocation.world
+    before = place.present()
     findings = asyncio.run(
-        preflight(settings, place.state, links=_links(world), clock=world.clock, disk=world.disk)
+        preflight(
+            settings,
+            place.state,
+            code,
+            before,
+            links=_links(world),
+            clock=world.clock,
+            disk=world.disk,
+        )
     )
     code_of_ending = exit_code_of(findings)
     is_stopped = bool(code_of_ending) and not force
     if not is_stopped:
-        place.write(text, code, world.disk)
+        place.write(text, None if code is None else code.encode(), world.disk)
     if invocation.as_json:
         output.as_json(
             {
                 "settings": place.settings,
                 "written": not is_stopped,
+                "kept": place.kept if before is not None and not is_stopped else None,
                 "roles": list(roles),
                 "state_dir": place.state,
                 "code_file": None if code is None else place.code,
@@ -189,10 +209,12 @@ def set_up(
         )
     else:
         print_findings(findings, with_fine=True)
+        if before is not None and not is_stopped:
+            output.line(f"Kept         {place.kept}, what the file said before")
     if is_stopped:
         output.note(
             "Error: Nothing was written, because of the problem above; mend it and run this again,"
-            " or give --force."
+            " or give --force to write it all the same."
         )
         raise typer.Exit(code_of_ending)
 
@@ -204,7 +226,12 @@ def _links(world: Any) -> Any:
 
 
 def tell(
-    invocation: LocalInvocation, place: Any, roles: Sequence[str], *, is_started: bool
+    invocation: LocalInvocation,
+    place: Any,
+    roles: Sequence[str],
+    *,
+    is_started: bool,
+    has_code: bool = False,
 ) -> None:
     """Say what was written, and what comes next."""
     if invocation.as_json:
@@ -215,6 +242,6 @@ def tell(
         output.line("To start it")
         output.lines(f"  {one}" for one in place.commands())
     if "coordinator" in roles:
-        output.line("Then         collective doctor --config " + place.settings)
-    elif not is_started and "node" in roles:
+        output.line("Then         collective doctor --config " + shlex.quote(place.settings))
+    elif not is_started and not has_code:
         output.line("Join code    from the operator: collective invite generate --for node")

@@ -16,6 +16,7 @@ from collective.cli.init import (
     NameOption,
     NodeAddressOption,
     OutputOption,
+    ReplaceOption,
     SilentOption,
     StartOption,
     set_up,
@@ -55,9 +56,10 @@ def join(
     metrics_address: MetricsOption = None,
     storage_capacity: CapacityOption = None,
     data_dir: DataOption = None,
-    name: NameOption = "node",
+    name: NameOption = "",
     output_file: OutputOption = "",
     start: StartOption = None,
+    replace: ReplaceOption = False,
     force: ForceOption = False,
     yes: SilentOption = False,
 ) -> None:
@@ -78,7 +80,12 @@ def join(
         "data_dir": data_dir,
     }
     questions = Questions(is_silent=yes or invocation.as_json)
-    told_of_a_node = any(value is not None for value in given.values()) or bool(output_file)
+    told_of_a_node = (
+        any(value is not None for value in [*given.values(), start])
+        or bool(output_file or name)
+        or replace
+        or force
+    )
     if as_what is None and told_of_a_node:
         as_what = "node"
     kind = questions.text(
@@ -90,7 +97,9 @@ def join(
     )
     if kind == "person":
         if told_of_a_node:
-            raise UsageError("A person has no addresses, disk or settings file; give --as node.")
+            raise UsageError(
+                "A person has no addresses, disk, settings file or process; give --as node."
+            )
         _join_person(invocation, questions, code, global_id, display_name)
         return
     if global_id is not None or display_name:
@@ -99,20 +108,22 @@ def join(
     from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above
     from collective.cli.unit_files import check_name  # noqa: PLC0415 - as above
 
-    place = Place.at(check_name(name), output_file)
-    place.require_free(force=force)
+    place = Place.at(check_name(name or "node"), output_file)
+    place.require_free(is_replaced=replace)
     chosen = node(questions, given, towards=parsed.addresses[0].host)
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
-    set_up(invocation, place, ["node"], chosen, "join", code=parsed.encode(), force=force)
+    set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
-    tell(invocation, place, ["node"], is_started=is_started)
+    tell(invocation, place, ["node"], is_started=is_started, has_code=True)
     if is_started:
         place.start()
 
 
 def _check_kind(text: str) -> None:
     if text not in KINDS:
-        raise UsageError(f"One joins as person or as node, not as {text!r}.")
+        raise UsageError(
+            f"A code is for a person or a node, not for a {text!r}; give --as person or --as node."
+        )
 
 
 def _join_person(
@@ -135,6 +146,11 @@ def _join_person(
     store = open_store(invocation.world)
     present = store.identity()
     if present is not None:
+        if display_name:
+            raise UsageError(
+                f"This machine's identity {present.global_id} has its display name already; join"
+                " without --display-name."
+            )
         if global_id is not None and str(GlobalId.parse(global_id)) != str(present.global_id):
             raise UsageError(
                 f"This machine's identity is {present.global_id}; join without --global-id, or"

@@ -18,6 +18,7 @@ from collective.core.disk_errors import disk_errors
 from collective.core.errors import NotJoinedError, SettingsError
 
 FILE_MAX_BYTES: Final = 64 * 1024
+_FRESH: Final = ".new"
 
 
 class NewContent(NamedTuple):
@@ -40,7 +41,8 @@ def replace_together(contents: Sequence[NewContent], *, disk: Disk) -> None:
     """Replace files of one folder, renamed in the order given.
 
     All are durable beside the old ones before the first is renamed, so that readers meet a mixture
-    for a moment only; a crash between two renames leaves one.
+    for a moment only; a crash between two renames leaves one.  What a failure leaves beside them is
+    removed as far as the disk allows: it may be a secret.
 
     Raises:
         DiskFullError, DiskReadOnlyError, DiskFailedError: some of it was not written; the old content
@@ -49,9 +51,13 @@ def replace_together(contents: Sequence[NewContent], *, disk: Disk) -> None:
     folder = posixpath.dirname(contents[0].path) or os.curdir
     with disk_errors(f"{contents[0].path} cannot be written: its"):
         _ready_folder(folder, disk)
-        fresh = [_write_fresh(each, disk) for each in contents]
-        for new_path, each in zip(fresh, contents, strict=True):
-            disk.rename(new_path, each.path)
+        try:
+            fresh = [_write_fresh(each, disk) for each in contents]
+            for new_path, each in zip(fresh, contents, strict=True):
+                disk.rename(new_path, each.path)
+        except OSError:
+            _drop_fresh(contents, disk)
+            raise
         disk.sync_dir(folder)
 
 
@@ -80,13 +86,19 @@ def _ready_folder(folder: str, disk: Disk) -> None:
 
 def _write_fresh(wanted: NewContent, disk: Disk) -> str:
     """Write the content to a file beside its path, flushed; return the new file's path."""
-    fresh = f"{wanted.path}.new"
+    fresh = wanted.path + _FRESH
     with contextlib.suppress(FileNotFoundError):
         disk.unlink(fresh)
     with disk.open(fresh, "create", permissions=wanted.permissions) as file:
         file.write(wanted.content, 0)
         file.datasync()
     return fresh
+
+
+def _drop_fresh(contents: Sequence[NewContent], disk: Disk) -> None:
+    for each in contents:
+        with contextlib.suppress(OSError):
+            disk.unlink(each.path + _FRESH)
 
 
 def _absent_folders(folder: str, disk: Disk) -> list[str]:

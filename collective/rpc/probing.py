@@ -61,9 +61,9 @@ async def resolve(host: str) -> tuple[str, ...]:
         async with asyncio.timeout(TIMEOUT_S):
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UnreachableError(f"The name {host} leads nowhere.") from error
+        raise UnreachableError(f"The name {host} does not resolve.") from error
     except TimeoutError as error:
-        raise UnreachableError(f"Nobody says where {host} is.") from error
+        raise UnreachableError(f"The name service does not answer for {host}.") from error
     return tuple(dict.fromkeys(str(one[4][0]) for one in found))
 
 

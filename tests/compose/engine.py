@@ -27,6 +27,9 @@ LAB: Final = Path(os.environ.get("COLLECTIVE_COMPOSE_LAB", "/var/tmp/collective-
 """Where what is slow to make is kept between runs; not below /tmp, which a client gets anew."""
 NAMESPACE: Final = "collective-compose"
 PATIENCE_S: Final = 300.0
+PROMETHEUS_PROGRAMS: Final = ("prometheus", "wget")
+"""What our own image of Prometheus has: itself, and what its health check calls."""
+PROGRAMS_LABEL: Final = "collective.programs"
 
 
 class NoEngineError(Exception):
@@ -78,11 +81,22 @@ class Engine:
 
 
 def compose_command(environment: Mapping[str, str]) -> list[str]:
-    """Return ``docker compose``, or ``docker-compose`` where that is all there is."""
+    """Return ``docker compose``, or ``docker-compose`` where that is all there is.
+
+    Raises:
+        NoEngineError: there is neither.
+    """
+    path = environment.get("PATH")
+    if shutil.which("docker", path=path) is None:
+        raise NoEngineError("docker is not installed.")
     done = subprocess.run(
         ["docker", "compose", "version"], env=environment, capture_output=True, check=False
     )
-    return ["docker", "compose"] if done.returncode == 0 else ["docker-compose"]
+    if done.returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose", path=path) is None:
+        raise NoEngineError("neither docker compose nor docker-compose is installed.")
+    return ["docker-compose"]
 
 
 @contextlib.contextmanager
@@ -92,8 +106,7 @@ def running_engine() -> Iterator[Engine]:
     Raises:
         NoEngineError: none can be had.
     """
-    if shutil.which("docker") is None or shutil.which("docker-compose") is None:
-        raise NoEngineError("docker or docker-compose is not installed.")
+    compose_command(os.environ)
     if os.environ.get("DOCKER_HOST") or _answers({**os.environ}):
         engine = Engine((), _environment({}))
         _have_images(engine)
@@ -176,7 +189,7 @@ def _have_images(engine: Engine) -> None:
     assert grafana
     if not _has(engine, base[1]):
         _import_base(engine, base[1])
-    if not _has(engine, prometheus[1]):
+    if not _has(engine, prometheus[1]) or _is_outdated(engine, prometheus[1]):
         _import_prometheus(engine, prometheus[1])
     if not _has(engine, grafana[1]):
         engine.left_out.append("grafana: its image is in a registry that is not reached from here")
@@ -193,6 +206,13 @@ def _has(engine: Engine, image: str) -> bool:
     if engine.inside:  # a namespace of our own leads nowhere
         return False
     return engine.docker("pull", "-q", image, check=False, timeout_s=600).code == 0
+
+
+def _is_outdated(engine: Engine, image: str) -> bool:
+    """Tell whether ``image`` was made here, of other programs than today."""
+    form = f'{{{{index .Config.Labels "{PROGRAMS_LABEL}"}}}}'
+    made_of = engine.docker("image", "inspect", "-f", form, image).out.strip()
+    return bool(engine.inside) and made_of != ",".join(PROMETHEUS_PROGRAMS)
 
 
 def _import_base(engine: Engine, image: str) -> None:
@@ -213,21 +233,24 @@ def _import_base(engine: Engine, image: str) -> None:
 
 
 def _import_prometheus(engine: Engine, image: str) -> None:
-    program = shutil.which("prometheus")
-    if program is None:
-        raise NoEngineError(f"{image} is not to be had, and prometheus is not installed.")
     tree = LAB / "prometheus"
     shutil.rmtree(tree, ignore_errors=True)
-    needed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-    for source in re.findall(r"(/\S+)", needed):
-        (tree / source[1:]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, tree / source[1:])
     for folder in ("bin", "etc/prometheus", "prometheus", "tmp"):
         (tree / folder).mkdir(parents=True, exist_ok=True)
-    shutil.copy(program, tree / "bin" / "prometheus")
+    for name in PROMETHEUS_PROGRAMS:
+        program = shutil.which(name)
+        if program is None:
+            raise NoEngineError(f"{image} is not to be had, and {name} is not installed.")
+        shutil.copy(program, tree / "bin" / name)
+        needed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+        for source in re.findall(r"(/\S+)", needed.stdout):
+            (tree / source[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, tree / source[1:])
     (tree / "etc" / "passwd").write_text("nobody:x:65534:65534:nobody:/:/bin/false\n")
     os.chown(tree / "prometheus", 65534, 65534)
-    _import(engine, tree, image, ["USER 65534", 'ENTRYPOINT ["/bin/prometheus"]'])
+    label = f"LABEL {PROGRAMS_LABEL}={','.join(PROMETHEUS_PROGRAMS)}"
+    path = "ENV PATH=/bin"
+    _import(engine, tree, image, ["USER 65534", 'ENTRYPOINT ["/bin/prometheus"]', path, label])
 
 
 def _import(engine: Engine, tree: Path, image: str, changes: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.compose.engine import COMPOSE, ROOT
 from tests.compose.person import Person
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
@@ -13,15 +14,14 @@ MEMBERS = {"alice": "home.alice", "bob": "garage.bob", "carol": "office.carol"}
 def test_smoke_three_members_come_up_peer_and_serve_a_client(person: Person) -> None:
     person.types("docker compose up -d", timeout_s=900)
     person.waits_healthy()
-    for member in MEMBERS:
+    for member, domain in MEMBERS.items():
         assert len(person.nodes(member)) == 3
-        peers = person.waits(
-            lambda member=member: [  # type: ignore[misc]
-                one["domain"] for one in person.status(member)["peers"] if one["is_healthy"]
-            ],
-            "peers",
+        others = sorted(set(MEMBERS.values()) - {domain})
+        person.waits(
+            lambda member=member, others=others: healthy_peers(person, member) == others,  # type: ignore[misc]
+            f"health of {others} at {member}'s, and of nobody else",
         )
-        assert set(peers) <= set(MEMBERS.values())
+    person.waits_healthy(("prometheus",))
     person.types("collective identity init --global-id me@homelab.collective.local")
     code = person.types(
         f"collective invite generate --grant /shared:read+write {person.operator('alice')}"
@@ -29,6 +29,27 @@ def test_smoke_three_members_come_up_peer_and_serve_a_client(person: Person) -> 
     person.types(f"collective invite redeem {code}")
     person.types("collective mkdir /shared && collective put ~/Downloads/movie.mp4 /shared/m")
     person.types("collective read /shared/m | cmp - ~/Downloads/movie.mp4")
+
+
+def healthy_peers(person: Person, member: str) -> list[str]:
+    """Return the domains of the peers that ``member`` reaches, in order; empty while it does not answer."""
+    status = person.status(member)
+    return sorted(one["domain"] for one in status["peers"] if one["is_healthy"]) if status else []
+
+
+def test_smoke_a_person_of_a_peer_reads_what_was_granted(person: Person) -> None:
+    """The file of the test before, by way of the coordinator of another member."""
+    bob = "export COLLECTIVE_CONFIG_DIR=$HOME/ben;"
+    person.types(f"{bob} collective identity init --global-id ben@garage.bob")
+    code = person.types(
+        f"collective invite generate --grant /own:read {person.operator('bob')}"
+    ).out.split()[-1]
+    person.types(f"{bob} collective invite redeem {code}")
+    there = "/@home.alice/shared/m"
+    person.types(f"{bob} collective read {there}", codes=(4,))
+    person.types(f"collective grant add /shared:read ben@garage.bob {person.operator('alice')}")
+    assert "m" in person.types(f"{bob} collective ls /@home.alice/shared").out.split()
+    person.types(f"{bob} collective read {there} | cmp - ~/Downloads/movie.mp4")
 
 
 LOOK = """
@@ -60,6 +81,21 @@ def test_smoke_containers_can_do_little_and_hold_only_their_own_keys(person: Per
                 assert seen[2].split() == ["/collective/certs/join/node.code"]
     check = engine.docker("inspect", "-f", "{{json .Config.Healthcheck.Test}}", "alice-coordinator")
     assert check.out.strip() == '["CMD","collective","healthcheck"]'
+
+
+def test_smoke_a_domain_that_was_named_at_the_build_has_its_folder(person: Person) -> None:
+    """A volume takes the owner of the folder that it is mounted on."""
+    engine = person.engine
+    named = ("--build-arg", "DOMAINS=my.home", "-t", "collective:my-home")
+    engine.docker("build", "-q", *named, "-f", str(COMPOSE / "Dockerfile"), str(ROOT))
+    volume = "my-home-introductions:/introductions/my.home"
+    shell = ("--rm", "--network", "none", "-v", volume, "--entrypoint", "sh", "collective:my-home")
+    touch = "touch /introductions/my.home/x && ls /introductions"
+    try:
+        assert engine.docker("run", *shell, "-c", touch).out.split() == ["my.home"]
+    finally:
+        engine.docker("volume", "rm", "my-home-introductions", check=False)
+        engine.docker("image", "rm", "collective:my-home", check=False)
 
 
 def test_smoke_a_container_ends_by_itself_on_sigterm(person: Person) -> None:

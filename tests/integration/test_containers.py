@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -50,6 +51,11 @@ def test_healthcheck_says_whether_a_member_takes_writes(tmp_path: Path) -> None:
         )
         assert short.returncode == 6
         assert "coordinator takes no writes" in short.stderr
+        told = healthcheck("--metrics-address", where, "--json")
+        assert told.returncode == 6
+        shown = json.loads(told.stdout)
+        assert (shown["asked"], shown["is_well"]) == ("ready", False)
+        assert any("coordinator takes no writes" in one for one in shown["reasons"])
         alive = healthcheck("--metrics-address", where, "--alive")
         assert (alive.returncode, alive.stdout) == (0, "alive\n")
     gone = healthcheck("--metrics-address", where)

@@ -151,7 +151,7 @@ def test_a_member_that_was_set_up_stores_files_and_the_doctor_finds_nothing(alic
 def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) -> None:
     again = alice.init()
     assert again.code == 8
-    assert "is there already; give --force" in again.err
+    assert "is there already; give --replace" in again.err
     other = str(alice.folder / "other.toml")
     taken = alice.init("--output", other)
     assert taken.code == 2
@@ -164,10 +164,33 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
     [
         (["init", "--role", "king"], 2, "There is no role 'king'"),
         (["init", "--member-id", "A B", "--yes"], 2, "Member id 'A B'"),
-        (["init", "--copies", "99", "--yes", "--member-id", "a"], 2, "whole number"),
+        (
+            ["init", "--copies", "99", "--yes", "--member-id", "a"],
+            2,
+            "--copies: it must be a whole number",
+        ),
+        (["init", "--json"], 2, "give --member-id"),
+        (["init", "--address", "host:99", "--yes"], 2, "'host:99' is no name and no IP"),
         (["init", "--role", "node", "--address", "http://x", "--yes"], 2, "no name and no IP"),
         (["init", "--role", "node", "--storage-capacity", "lots", "--yes"], 2, "Size 'lots'"),
         (["init", "--name", "No Name", "--yes"], 2, "must be 1 to 20"),
+        (["init", "--yes", "--metrics-address", "127.0.0.1:8001"], 2, "are one port, and only"),
+        (
+            ["init", "--output", "settings", "--yes"],
+            2,
+            "settings must be a name that ends in .toml",
+        ),
+        (["init", "--output", ".toml", "--yes"], 2, "--output .toml must be a name that"),
+        (
+            ["init", "--role", "coordinator", "--storage-capacity", "banana", "--yes"],
+            2,
+            "--storage-capacity means nothing to a coordinator",
+        ),
+        (
+            ["init", "--role", "node", "--copies", "3", "--yes"],
+            2,
+            "--copies means nothing to a node",
+        ),
         (["join", "abc"], 2, "Invalid invite code"),
         (["join", "-"], 2, "No code came on stdin"),
         (["doctor", "--config", "/nowhere.toml"], 5, "/nowhere.toml"),
@@ -176,8 +199,74 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
 def test_bad_input_gets_one_sentence(
     arguments: list[str], code: int, said: str, tmp_path: Path
 ) -> None:
+    if arguments[0] == "init" and not {"--output", "--name"} & set(arguments):
+        arguments = [*arguments, "--output", str(tmp_path / "x.toml")]  # not where root has its own
     done = call(tmp_path, *arguments)
     assert (done.code, said in done.err + done.text) == (code, True), done.err + done.text
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("folder.toml", "folder.toml is a folder; give a file"),
+        ("file/x.toml", "/file is a file, and"),
+        ("file/deep/x.toml", "/file is a file, and"),
+        (os.fsdecode(b"\xff/x.toml"), "is not UTF-8"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named_as_what_it_is(
+    output: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "file").write_text("")
+    done = call(tmp_path, "init", "--yes", "--output", f"{tmp_path}/{output}")
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.toml"]
+
+
+def test_settings_are_replaced_beside_their_running_process_and_kept(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        file = tmp_path / "coordinator.toml"
+        first = file.read_text()
+        assert made.init("--force").code == 8, "to go on is not to replace"
+        done = made.init("--replace", "--storage-capacity", "1GB", "--role", "node",
+            "--node-address", made.at("n1"), "--json")  # fmt: skip
+        assert (done.code, done.json()["kept"]) == (0, f"{file}.old"), done.text
+        assert Path(f"{file}.old").read_text() == first
+        assert "node_address" in file.read_text()
+        taken = [one["level"] for one in done.json()["findings"] if one["check"] == "port"]
+        assert sorted(taken) == ["ok", "warning", "warning", "warning"]
+        other = made.init("--replace", "--metrics-address", made.at("b"))
+        assert other.code == 2, "one port twice"
+
+
+def test_a_node_whose_member_does_not_answer_is_not_set_up(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        done = made.join(1)
+        checks = {one["check"]: one["says"] for one in done.json()["findings"]}
+        assert done.code == 0, done.out
+        assert f"{made.at('b')} answers" in checks["bootstrap"]
+        assert "the member that gave the code agree" in checks["clock-skew"]
+        told = call(
+            tmp_path, "join", "-", "--as", "node", "--no-start", "--yes", "--address", HOST,
+            "--node-address", made.at("n2"), "--metrics-address", made.at("m2"),
+            "--output", f"{tmp_path}/a b/node.toml", stdin=made.code,
+        )  # fmt: skip
+        assert told.code == 0, told.err
+        assert f"  collective serve --config '{tmp_path}/a b/node.toml'" in told.text
+        assert "Join code" not in told.text, "it was given"
+        person = call(tmp_path, "join", "-", "--global-id", "eve@home.alice", stdin=made.code)
+        assert (person.code, "collective join CODE --as node" in person.err) == (8, True)
+        made.services[0].kill()
+        done = made.join(2)
+        assert (done.code, done.json()["written"]) == (5, False)
+        problem = next(one for one in done.json()["findings"] if one["level"] == "problem")
+        assert f"none answers here ({made.at('b')}: refused)" in problem["says"]
+        assert not (tmp_path / "node2.toml").exists()
 
 
 def test_a_person_joins_by_one_command(alice: Home, tmp_path: Path) -> None:
@@ -190,8 +279,17 @@ def test_a_person_joins_by_one_command(alice: Home, tmp_path: Path) -> None:
     wrong = call(tmp_path, "join", code, "--global-id", "eve@home.alice")
     assert wrong.code == 2
     assert "identity is mia@home.alice" in wrong.err
-    mixed = call(tmp_path, "join", code, "--as", "person", "--data-dir", "/x")
-    assert (mixed.code, "give --as node" in mixed.err) == (2, True)
+    for flags in (
+        ["--data-dir", "/x"],
+        ["--no-start"],
+        ["--name", "x"],
+        ["--force"],
+        ["--replace"],
+    ):
+        mixed = call(tmp_path, "join", code, "--as", "person", *flags)
+        assert (mixed.code, "give --as node" in mixed.err) == (2, True), flags
+    named = call(tmp_path, "join", code, "--as", "person", "--display-name", "Mia")
+    assert (named.code, "join without --display-name" in named.err) == (2, True)
 
 
 # --- Troubleshooting of the source text ----------------------------------------------------------

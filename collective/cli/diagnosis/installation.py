@@ -10,8 +10,8 @@ from typing import Final
 from collective import __version__
 from collective.cli.diagnosis import certificates, machine, owners
 from collective.cli.diagnosis.findings import Finding, Level, fine, problem, warning
+from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.cli.setup.placing import Place
-from collective.cli.setup.preflight import listening_addresses, main_listener
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ExitCode, UnreachableError
@@ -295,7 +295,7 @@ class Inspection:
         if not self._it.place.is_for_units:
             return self._it.place.commands()[0]
         unit = f"collective-{self._it.place.name}"
-        return f"systemctl restart {unit}; why it ended is said by: journalctl -u {unit} -n 20"
+        return f"systemctl restart {unit}; to see why it ended: journalctl -u {unit} -n 20"
 
     async def _health(self, metrics: Address) -> list[Finding]:
         try:
@@ -351,7 +351,7 @@ class Inspection:
             found.append(
                 warning(
                     "backup",
-                    "Nobody said where backups are, so their age is not known.",
+                    "The age of the newest backup is not known: no backup was named.",
                     "back up data dir and cert dir, and say --backup FILE-OR-FOLDER here",
                 )
             )

@@ -53,7 +53,7 @@ async def _not_it(address: Address, seen: Seen) -> Finding:
             )
             return problem(check, says, advice, code)
         case Answer.UNKNOWN_NAME:
-            says = f"The name {address.host} leads nowhere here."
+            says = f"The name {address.host} does not resolve here."
             return problem(check, says, "use an IP address, or mend DNS or /etc/hosts", code)
         case Answer.NO_TLS:
             return await _without_tls(address)

@@ -86,7 +86,7 @@ async def own_name() -> Finding:
     except UnreachableError:
         return warning(
             "name",
-            f"The machine's own name, {name}, leads nowhere here.",
+            f"The machine's own name, {name}, does not resolve here.",
             "others may know it; else advertise an address, or add the name to DNS or /etc/hosts",
         )
     return fine("name", f"The machine's own name is {name}.")
@@ -124,7 +124,7 @@ async def _advertised(address: Address, listening: Address) -> Finding:
     except UnreachableError as error:
         return problem(
             "address",
-            f"{error.message.rstrip('.')}: nobody can be told {address}.",
+            f"{error.message.rstrip('.')}, so others cannot use {address}.",
             "correct advertise_address, or add the name to DNS or /etc/hosts",
             ExitCode.USAGE,
         )

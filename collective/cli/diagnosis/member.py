@@ -32,7 +32,7 @@ _WHAT_TO_DO: Final = {
     ),
     Reach.CLOCKS_DIFFER: "use NTP on both machines; then see: collective status",
 }
-_SEE_STATUS: Final = "docs/operations.md, Health, says what to do about each warning"
+_SEE_STATUS: Final = "do what it says, and look again: collective status"
 
 
 def of_status(status: Status, now_s: float) -> list[Finding]:
@@ -80,7 +80,7 @@ def _nodes(status: Status) -> list[Finding]:
             )
         )
     if not found and status.nodes:
-        found.append(fine("node", f"All {len(status.nodes)} nodes are healthy."))
+        found.append(fine("node", f"Nodes that are healthy: all {len(status.nodes)}."))
     return found
 
 
@@ -96,7 +96,7 @@ def _peers(status: Status) -> list[Finding]:
         if not one.is_healthy
     ]
     if not found and status.peers:
-        found.append(fine("peer", f"All {len(status.peers)} peers answer."))
+        found.append(fine("peer", f"Peers that answer: all {len(status.peers)}."))
     return found
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from collective.cli.setup.questions import Check, Questions
@@ -28,13 +29,21 @@ Given = Mapping[str, str | None]
 """Name of a setting to what its flag said; ``address`` is the host that others find the machine by."""
 
 
+def require_used(given: Given, roles: Collection[str]) -> None:
+    """Return if each flag that was given means something to a process of ``roles``; raises UsageError."""
+    for setting in SETTINGS:
+        if given.get(setting.name) is not None and setting.roles.isdisjoint(roles):
+            flag = f"--{setting.name.replace('_', '-')}"
+            raise UsageError(f"{flag} means nothing to a {'+'.join(roles)}; leave it out.")
+
+
 def coordinator(questions: Questions, given: Given, *, is_node: bool) -> dict[str, str]:
     """Return the settings of a coordinator, which may store chunks itself; raises UsageError."""
     member = questions.text(
         given["member_id"],
         "--member-id",
         "Your member id (lower-case letters, digits, dashes)",
-        _member_here(),
+        _member_here() if questions.is_asking or questions.takes_defaults else None,
         parse_member_id,
     )
     domain = questions.text(
@@ -117,9 +126,12 @@ def _host(questions: Questions, given: Given, towards: str) -> str:
 
 def _check_host(text: str) -> None:
     try:
-        Address.parse(text, default_port=1)
-        is_bare = Address.parse(f"[{text}]:1" if ":" in text else f"{text}:1").host == text
-    except UsageError:
+        if ":" in text:
+            ipaddress.IPv6Address(text)
+        else:
+            Address.parse(f"{text}:1")
+        is_bare = True
+    except (UsageError, ValueError):
         is_bare = False
     if not is_bare:
         raise UsageError(f"{text!r} is no name and no IP address; ports are said by themselves.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ from typing import Final
 from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT
 from collective.core.disk import Disk
 from collective.core.disk_errors import disk_errors
-from collective.core.errors import ConflictError, OperatorError
+from collective.core.errors import ConflictError, OperatorError, PermissionDeniedError, UsageError
 from collective.core.small_files import write_atomically
 
 _BOOTED: Final = "/run/systemd/system"
 """There while systemd is the service manager; see sd_booted(3)."""
+_SUFFIX: Final = ".toml"
 _SETTINGS_MODE: Final = 0o644
 _CODE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o755
@@ -37,7 +39,15 @@ class Place:
 
     @classmethod
     def at(cls, name: str, output: str) -> Place:
-        """Return the place of ``name``, whose settings go to ``output`` if that says anything."""
+        """Return the place of ``name``, whose settings go to ``output`` if that says anything.
+
+        Raises:
+            UsageError: ``output`` is no .toml file; what lies beside it is named after it.
+        """
+        if output and posixpath.splitext(output)[1] != _SUFFIX:
+            raise UsageError(
+                f"--output {output} must be a name that ends in {_SUFFIX}, like ./{name}{_SUFFIX}."
+            )
         if not output:
             folder = SETTINGS_DIR if os.geteuid() == 0 else "."
             output = posixpath.join(folder, f"{name}.toml")
@@ -49,16 +59,29 @@ class Place:
         return posixpath.dirname(self.settings) == SETTINGS_DIR
 
     @property
+    def kept(self) -> str:
+        """Where the settings are kept that were replaced last."""
+        return f"{self.settings}.old"
+
+    def present(self) -> bytes | None:
+        """Return what the settings file says now; None where there is none."""
+        try:
+            with open(self.settings, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    @property
     def code(self) -> str:
         """The file with the code by which a node joins."""
-        return f"{self.settings.removesuffix('.toml')}.code"
+        return f"{self.settings.removesuffix(_SUFFIX)}.code"
 
     @property
     def state(self) -> str:
         """The folder that has data dir and cert dir, unless settings say otherwise."""
         if self.is_for_units:
             return f"{STATE_ROOT}/{self.name}"
-        return self.settings.removesuffix(".toml")
+        return self.settings.removesuffix(_SUFFIX)
 
     def folders(self) -> dict[str, str]:
         """Return the settings that lead to :attr:`state`; none where the unit does."""
@@ -66,11 +89,31 @@ class Place:
             return {}
         return {"data_dir": f"{self.state}/data", "cert_dir": f"{self.state}/certs"}
 
-    def require_free(self, *, force: bool) -> None:
-        """Return if the settings file may be written; ConflictError where it is there already."""
-        if os.path.exists(self.settings) and not force:
+    def require_free(self, *, is_replaced: bool) -> None:
+        """Return if the settings file may be written.
+
+        Raises:
+            ConflictError: it is there already, and is not to be replaced.
+            UsageError: it is a folder, or a file is where its folder should be.
+            PermissionDeniedError: this user may not write there.
+        """
+        if os.path.isdir(self.settings):
+            raise UsageError(f"{self.settings} is a folder; give a file by --output.")
+        folder = posixpath.dirname(self.settings)
+        while not os.path.lexists(folder):
+            folder = posixpath.dirname(folder)
+        if not os.path.isdir(folder):
+            raise UsageError(
+                f"{folder} is a file, and {self.settings} needs a folder there; give another --output."
+            )
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionDeniedError(
+                f"You may not write in {folder}; run this as its owner (sudo), or give another"
+                " --output."
+            )
+        if os.path.exists(self.settings) and not is_replaced:
             raise ConflictError(
-                f"{self.settings} is there already; give --force to replace it, or another --output."
+                f"{self.settings} is there already; give --replace to replace it, or another --output."
             )
 
     def write(self, text: str, code: str | None, disk: Disk) -> None:
@@ -80,6 +123,9 @@ class Place:
             os.makedirs(folder, mode=_FOLDER_MODE, exist_ok=True)
         if code is not None:
             write_atomically(self.code, f"{code}\n".encode(), permissions=_CODE_MODE, disk=disk)
+        before = self.present()
+        if before is not None:
+            write_atomically(self.kept, before, permissions=_SETTINGS_MODE, disk=disk)
         write_atomically(self.settings, text.encode(), permissions=_SETTINGS_MODE, disk=disk)
         if self.is_for_units:  # whatever the umask: the unit's user reads them
             with disk_errors(f"{folder} cannot be written: its"):
@@ -94,7 +140,7 @@ class Place:
     def commands(self) -> list[str]:
         """Return what starts the process, as typed."""
         if not self.is_for_units:
-            return [f"collective serve --config {self.settings}"]
+            return [f"collective serve --config {shlex.quote(self.settings)}"]
         return [
             f"collective systemd install --name {self.name}",
             "systemctl daemon-reload",

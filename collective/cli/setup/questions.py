@@ -18,9 +18,15 @@ Check = Callable[[str], object]
 class Questions:
     """Gets answers."""
 
-    def __init__(self, *, is_silent: bool) -> None:
-        """Ask a person if there is one, and ``is_silent`` does not say otherwise."""
+    def __init__(self, *, is_silent: bool, takes_defaults: bool = True) -> None:
+        """Ask a person if there is one, and ``is_silent`` does not say otherwise.
+
+        Args:
+            is_silent: ask nobody.
+            takes_defaults: somebody wants the defaults even of what cannot be changed later.
+        """
         self.is_asking = has_terminal() and not is_silent
+        self.takes_defaults = takes_defaults
 
     def text(
         self, given: str | None, flag: str, question: str, default: str | None, check: Check
@@ -32,7 +38,10 @@ class Questions:
             UsageError: there is no default, and nobody to ask.
         """
         if given is not None:
-            check(given)
+            try:
+                check(given)
+            except UsageError as error:
+                raise UsageError(f"{flag}: {error.message}") from error
             return given
         if not self.is_asking:
             if default is None:
@@ -44,7 +53,7 @@ class Questions:
             try:
                 check(answer)
             except CollectiveError as error:
-                output.note(error.message)
+                output.note(error.message[:1].upper() + error.message[1:])
             else:
                 return answer
 

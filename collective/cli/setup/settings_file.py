@@ -14,29 +14,6 @@ from collective import __version__
 from collective.core.settings import SETTINGS, Setting
 
 _WIDTH: Final = 98
-_FOR_COORDINATORS: Final = frozenset(
-    [
-        "member_id",
-        "domain",
-        "name",
-        "bootstrap_address",
-        "bootstrap_advertise_address",
-        "copies",
-        "introductions_dir",
-        "node_suspect_after",
-        "node_down_after",
-        "node_lost_after",
-        "collection_grace",
-        "snapshot_interval",
-        "join_code_uses",
-        "join_code_validity",
-        "certificate_lifetime",
-        "expired_renewal",
-    ]
-)
-_FOR_NODES: Final = frozenset(
-    ["node_address", "node_id", "storage_capacity", "join_code_file", "scrub_cycle"]
-)
 _CODE: Final = "join_code"
 """Never in a file that everybody may read."""
 
@@ -59,40 +36,15 @@ def settings_text(roles: Sequence[str], chosen: Mapping[str, str], command: str)
         "",
     ]
     for setting in SETTINGS:
-        if setting.name != _CODE and (setting.name in chosen or _concerns(setting, roles)):
+        if setting.name != _CODE and (
+            setting.name in chosen or not setting.roles.isdisjoint(roles)
+        ):
             lines += _lines(setting, chosen.get(setting.name), roles)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _concerns(setting: Setting, roles: Sequence[str]) -> bool:
-    if setting.name in _FOR_COORDINATORS:
-        is_bootstrap = setting.name.startswith("bootstrap_") and "bootstrap" in roles
-        return "coordinator" in roles or is_bootstrap
-    return "node" in roles if setting.name in _FOR_NODES else True
-
-
-_RELOADED: Final[Mapping[str, frozenset[str]]] = {
-    "advertise_address": frozenset(("coordinator", "node")),
-    "bootstrap_advertise_address": frozenset(("coordinator",)),
-    "certificate_lifetime": frozenset(("coordinator",)),
-    "drain_timeout": frozenset(("bootstrap", "coordinator", "node")),
-    "join_code_uses": frozenset(("coordinator",)),
-    "join_code_validity": frozenset(("coordinator",)),
-    "log_level": frozenset(("bootstrap", "coordinator", "node")),
-    "storage_capacity": frozenset(("node",)),
-}
-"""What a running process takes, by role; a test compares it with the roles' own word."""
-
-
-def is_reloaded(name: str, roles: Sequence[str]) -> bool:
-    """Tell whether a process of ``roles`` takes a change of the setting ``name`` while it runs."""
-    if name == "coordinator_address":
-        return list(roles) == ["node"]
-    return bool(_RELOADED.get(name, frozenset()) & set(roles))
-
-
 def _lines(setting: Setting, value: str | None, roles: Sequence[str]) -> list[str]:
-    meaning = setting.meaning + (" (reload)" if is_reloaded(setting.name, roles) else "")
+    meaning = setting.meaning + (" (reload)" if setting.is_reloaded(roles) else "")
     lines = textwrap.wrap(meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     if value is not None:
         lines.append(f"{setting.name} = {toml_value(value)}")

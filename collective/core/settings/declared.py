@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
@@ -48,6 +48,11 @@ CLIENT_VARIABLES: Final = frozenset(
 ServeRole = Literal["coordinator", "node", "bootstrap"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 SERVE_ROLES: Final[tuple[ServeRole, ...]] = ("coordinator", "node", "bootstrap")
+_EVERY_ROLE: Final[frozenset[ServeRole]] = frozenset(SERVE_ROLES)
+_COORDINATOR: Final[frozenset[ServeRole]] = frozenset(("coordinator",))
+_NODE: Final[frozenset[ServeRole]] = frozenset(("node",))
+_BOOTSTRAP: Final[frozenset[ServeRole]] = frozenset(("coordinator", "bootstrap"))
+"""A coordinator serves bootstrap too."""
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 
 
@@ -111,6 +116,16 @@ class Setting:
     """One sentence for people."""
     otherwise: str | None = None
     """What holds where it is not set, in words; None: the default of ServeSettings, a value."""
+    roles: frozenset[ServeRole] = _EVERY_ROLE
+    """Whom it concerns: others take no notice of it."""
+    reloaded_by: frozenset[ServeRole] = frozenset()
+    """Who takes a change while running; a test compares it with the roles' own word."""
+    fixed_by: frozenset[ServeRole] = frozenset()
+    """In whose company nobody takes a change: they keep what they began with."""
+
+    def is_reloaded(self, roles: Collection[str]) -> bool:
+        """Tell whether a process of ``roles`` takes a change of it while it runs."""
+        return self.fixed_by.isdisjoint(roles) and not self.reloaded_by.isdisjoint(roles)
 
     @property
     def default(self) -> str:
@@ -133,6 +148,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse_member_id,
         "The member; lower-case letters, digits and dashes.",
         "",
+        roles=_COORDINATOR,
     ),
     Setting(
         "domain",
@@ -140,17 +156,32 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse_domain,
         "The member's domain, fixed when its CA is made.",
         "<member>.collective.local",
+        roles=_COORDINATOR,
     ),
-    Setting("name", "name", name_text, "The name proposed to those who join.", "<member>-homelab"),
+    Setting(
+        "name",
+        "name",
+        name_text,
+        "The name proposed to those who join.",
+        "<member>-homelab",
+        roles=_COORDINATOR,
+    ),
     Setting(
         "coordinator_address",
         "coordinator_address",
         Address.parse,
         "Where the coordinator listens; for a node: where to find it.",
         "",
+        reloaded_by=_NODE,
+        fixed_by=_BOOTSTRAP,
     ),
     Setting(
-        "bootstrap_address", "bootstrap_address", Address.parse, "Where bootstrap listens.", ""
+        "bootstrap_address",
+        "bootstrap_address",
+        Address.parse,
+        "Where bootstrap listens.",
+        "",
+        roles=_BOOTSTRAP,
     ),
     Setting(
         "advertise_address",
@@ -158,6 +189,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse_addresses,
         "Where others find the coordinator or node; a list.",
         "",
+        reloaded_by=_COORDINATOR | _NODE,
     ),
     Setting(
         "bootstrap_advertise_address",
@@ -165,25 +197,50 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse_addresses,
         "Where others find bootstrap; a list.",
         "",
+        roles=_BOOTSTRAP,
+        reloaded_by=_COORDINATOR,
     ),
-    Setting("node_address", "node_address", Address.parse, "Where the node listens.", ""),
-    Setting("node_id", "node_id", parse_node_id, "The node's id.", "given by the coordinator"),
+    Setting(
+        "node_address", "node_address", Address.parse, "Where the node listens.", "", roles=_NODE
+    ),
+    Setting(
+        "node_id",
+        "node_id",
+        parse_node_id,
+        "The node's id.",
+        "given by the coordinator",
+        roles=_NODE,
+    ),
     Setting(
         "storage_capacity",
         "storage_capacity_bytes",
         capacity_bytes,
         "Bytes that the node may use, like 512MiB or 20TB.",
         "what the disk has free",
+        roles=_NODE,
+        reloaded_by=_NODE,
     ),
-    Setting("join_code", "join_code", join_code_text, "The code by which a node enrols.", ""),
-    Setting("join_code_file", "join_code_file", some_text, "A file with that code.", ""),
-    Setting("copies", "copies", count(1, limits.COPIES_MAX), "Copies of each chunk."),
+    Setting(
+        "join_code",
+        "join_code",
+        join_code_text,
+        "The code by which a node enrols.",
+        "",
+        roles=_NODE,
+    ),
+    Setting(
+        "join_code_file", "join_code_file", some_text, "A file with that code.", "", roles=_NODE
+    ),
+    Setting(
+        "copies", "copies", count(1, limits.COPIES_MAX), "Copies of each chunk.", roles=_COORDINATOR
+    ),
     Setting(
         "introductions_dir",
         "introductions_dir",
         some_text,
         "A folder of signed bundles, by which members peer unattended.",
         "none",
+        roles=_COORDINATOR,
     ),
     Setting(
         "metrics_address",
@@ -192,7 +249,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Where /metrics, /healthz and /readyz are served, without TLS.",
         "nowhere",
     ),
-    Setting("log_level", "log_level", choice(LOG_LEVELS), "debug, info, warning or error."),
+    Setting(
+        "log_level",
+        "log_level",
+        choice(LOG_LEVELS),
+        "debug, info, warning or error.",
+        reloaded_by=_EVERY_ROLE,
+    ),
     Setting("data_dir", "data_dir", some_text, "Where catalogue and chunks lie."),
     Setting("cert_dir", "cert_dir", some_text, "Where keys and certificates lie."),
     Setting(
@@ -201,6 +264,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         some_text,
         "A folder that equal nodes share; each takes a slot with data and certs of its own.",
         "none",
+        roles=_NODE,
     ),
     Setting(
         "heartbeat_interval", "heartbeat_interval_s", duration_s(0.05), "How often nodes call."
@@ -210,63 +274,80 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "node_suspect_after_s",
         duration_s(0.1),
         "Silence after which a node gets no new chunks.",
+        roles=_COORDINATOR,
     ),
     Setting(
-        "node_down_after", "node_down_after_s", duration_s(0.1), "Silence after which it is down."
+        "node_down_after",
+        "node_down_after_s",
+        duration_s(0.1),
+        "Silence after which it is down.",
+        roles=_COORDINATOR,
     ),
     Setting(
         "node_lost_after",
         "node_lost_after_s",
         duration_s(0.1),
         "Silence after which its chunks are copied again.",
+        roles=_COORDINATOR,
     ),
     Setting(
         "collection_grace",
         "collection_grace_s",
         duration_s(0.0),
         "How long a chunk that no file uses stays.",
+        roles=_COORDINATOR,
     ),
     Setting(
         "snapshot_interval",
         "snapshot_interval_s",
         duration_s(0.1),
         "How often the catalogue is copied for restoring.",
+        roles=_COORDINATOR,
     ),
     Setting(
         "scrub_cycle",
         "scrub_cycle_s",
         duration_s(1.0),
         "How long a node takes to verify all that it stores once.",
+        roles=_NODE,
     ),
     Setting(
         "drain_timeout",
         "drain_timeout_s",
         duration_s(0.0),
         "How long running calls may take to end after SIGTERM.",
+        reloaded_by=_EVERY_ROLE,
     ),
     Setting(
         "join_code_uses",
         "join_code_uses",
         count(1, 1_000_000),
         "How often the node join code may be used.",
+        roles=_COORDINATOR,
+        reloaded_by=_COORDINATOR,
     ),
     Setting(
         "join_code_validity",
         "join_code_validity_s",
         duration_s(1.0),
         "How long the node join code is good.",
+        roles=_COORDINATOR,
+        reloaded_by=_COORDINATOR,
     ),
     Setting(
         "certificate_lifetime",
         "certificate_lifetime_s",
         certificate_lifetime_s,
         "Of the certificates issued; at most 400 days.",
+        roles=_COORDINATOR,
+        reloaded_by=_COORDINATOR,
     ),
     Setting(
         "expired_renewal",
         "expired_renewal_s",
         duration_s(0.0),
         "How long after its end a certificate may renew itself; 0: never.",
+        roles=_COORDINATOR,
     ),
 )
 SETTING_NAMES: Final = tuple(setting.name for setting in SETTINGS)

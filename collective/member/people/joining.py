@@ -239,7 +239,8 @@ class Joining:
         """Return the id for a new node, or for one that comes back with the key that it had."""
         if "@" in wish:
             raise ConflictError(
-                "This code enrols a node, not a person; give it to 'collective serve --role node'."
+                "This code enrols a node, not a person; on the node's machine run: collective join CODE"
+                " --as node"
             )
         records = await self._catalog.nodes.list()
         taken = {record.node for record in records}

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from collective.cli.setup.settings_file import is_reloaded, settings_text, toml_value
+from collective.cli.setup.settings_file import settings_text, toml_value
 from collective.core.settings import SETTINGS, load_settings
 from collective.roles.bootstrap.app import BootstrapRole
 from collective.roles.coordinator.app import RELOADABLE as COORDINATOR
@@ -56,8 +56,33 @@ def test_no_secret_is_offered_in_a_file_for_everybody() -> None:
 def test_what_is_marked_as_reloaded_is_what_the_role_takes(
     role: str, taken: frozenset[str]
 ) -> None:
-    marked = {one.attribute for one in SETTINGS if is_reloaded(one.name, [role])}
+    marked = {one.attribute for one in SETTINGS if one.is_reloaded([role])}
     assert marked == taken | {LOG_LEVEL}
+
+
+def test_a_file_has_the_settings_of_its_roles_alone() -> None:
+    offered = {
+        role: set(
+            re.findall(r"^(?:# )?(\w+) =", settings_text([role], chosen, "a test"), re.MULTILINE)
+        )
+        for role, chosen in CHOSEN.items()
+    }
+    for_nodes = {"node_slots_dir", "node_id", "storage_capacity", "scrub_cycle"}
+    assert for_nodes <= offered["node"]
+    assert not for_nodes & (offered["coordinator"] | offered["bootstrap"])
+    assert {"copies", "domain"} <= offered["coordinator"] - offered["node"] - offered["bootstrap"]
+    assert "bootstrap_advertise_address" in offered["coordinator"] & offered["bootstrap"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "is_taken"),
+    [(["node"], True), (["coordinator"], False), (["coordinator", "node"], False)],
+)
+def test_a_node_follows_its_coordinator_unless_that_is_its_own(
+    roles: list[str], is_taken: bool
+) -> None:
+    (setting,) = (one for one in SETTINGS if one.name == "coordinator_address")
+    assert setting.is_reloaded(roles) is is_taken
 
 
 def test_a_value_stays_one_line() -> None:
