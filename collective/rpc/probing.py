@@ -69,7 +69,10 @@ async def resolve(host: str) -> tuple[str, ...]:
 
 def own_address(towards: str = "") -> str:
     """Return the IP address by which this machine would reach ``towards``, else the world; "" for none."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser:
+    with (
+        contextlib.suppress(OSError, UnicodeError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser,
+    ):
         chooser.connect((towards, _NOWHERE[1]) if towards else _NOWHERE)
         return str(chooser.getsockname()[0])
     return ""
@@ -105,8 +108,9 @@ async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
     except TimeoutError:
         answer = Answer.SILENT if writer is None else Answer.NO_TLS
         return Seen(answer, why=f"no answer within {timeout_s:g} s")
-    except socket.gaierror as error:
-        return Seen(Answer.UNKNOWN_NAME, why=(error.strerror or "").lower())
+    except (socket.gaierror, UnicodeError) as error:
+        why = "that is no host name" if isinstance(error, UnicodeError) else error.strerror or ""
+        return Seen(Answer.UNKNOWN_NAME, why=why.lower())
     except (ssl.SSLError, EOFError) as error:
         return Seen(Answer.NO_TLS, why=str(error))
     except OSError as error:

@@ -47,8 +47,8 @@ def load_notes(path: str, disk: Disk) -> NodeNotes:
         uuid = fields["store_uuid"]
         return NodeNotes(
             StoreUuid(parse_hex_id(uuid)) if uuid else None,
-            tuple(Address.parse(text) for text in fields["coordinator_addresses"]),
-            tuple(Address.parse(text) for text in fields["bootstrap_addresses"]),
+            tuple(Address.parse_stored(text) for text in fields["coordinator_addresses"]),
+            tuple(Address.parse_stored(text) for text in fields["bootstrap_addresses"]),
         )
     except NotJoinedError:
         return NodeNotes()
