@@ -32,6 +32,26 @@ _STOP_MARGIN_S: Final = 20
 _NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?"
 """A part of a user's name, which has at most 31 characters."""
 
+_OF_THE_SYSTEM: Final = frozenset(
+    f"/{name}".rstrip("/")
+    for name in (
+        *("", "etc", "home", "media", "mnt", "opt", "root", "run", "run/user", "srv", "tmp", "usr"),
+        *("usr/local", "var", "var/cache", "var/lib", "var/log", "var/spool", "var/tmp"),
+    )
+)
+"""As they stand; a folder in them may be collective's own.  The root is empty text."""
+_WHOLE_TREES: Final = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys")
+"""Of the system with all that lies in them."""
+
+GIVE_FOLDER: Final = (
+    '[ -d "$0" ] || mkdir -p -m 0700 "$0" || exit 1; '
+    '[ "$(stat -c %u "$0")" = "$(stat -c %u "$1")" ] && exit 0; '
+    '[ -z "$(ls -A -I lost+found "$0")" ] && exec chown --reference="$1" "$0"; '
+    "echo \"$0 holds files of somebody else: name an empty folder, or if they are this unit's:"
+    ' chown -R --reference=$1 $0" >&2; exit 1'
+)
+"""For sh, run as root: gives the folder $0 to the owner of $1 where it is new, empty or theirs already."""
+
 _SANDBOX: Final = """\
 # Nothing of the machine but its own folders, the network, and the clock to read.
 CapabilityBoundingSet={capabilities}
@@ -111,6 +131,19 @@ def check_name(text: str) -> str:
     return text
 
 
+def check_folder(path: str) -> str:
+    """Return ``path`` for a process to write; UsageError for a folder of the system, which is not its own."""
+    normal = f"/{posixpath.normpath(path).lstrip('/')}"
+    is_inside = any(f"{normal}/".startswith(f"{tree}/") for tree in _WHOLE_TREES)
+    if posixpath.isabs(path) and (is_inside or normal.rstrip("/") in _OF_THE_SYSTEM):
+        own = posixpath.join(normal, "collective")
+        advice = (
+            "name another folder" if is_inside else f"name one for collective alone, like {own}"
+        )
+        raise UsageError(f"The folder {normal} is the system's own; {advice}.")
+    return path
+
+
 def default_name(roles: Iterable[str]) -> str:
     """Return the name of a unit with ``roles``: that of the first, as roles are listed."""
     wanted = set(roles)
@@ -141,7 +174,7 @@ def plan_of(
         code_file=_code_file(settings, name),
         folders=tuple(
             dict.fromkeys(
-                posixpath.normpath(path)
+                posixpath.normpath(check_folder(path))
                 for path in elsewhere
                 if path is not None and _is_outside(path, f"{STATE_ROOT}/{name}")
             )
@@ -241,12 +274,14 @@ def _credentials(plan: UnitPlan) -> list[str]:
 def _folders(plan: UnitPlan) -> list[str]:
     if not plan.folders:
         return []
-    lines = ["# Folders elsewhere, made for the unit's user once their disk is mounted."]
+    lines = [
+        "# Folders elsewhere, once their disk is mounted: made for the unit's user, or given to it if empty."
+    ]
     for folder in plan.folders:
+        give = f"/bin/sh -c {_argument(GIVE_FOLDER)} {_argument(folder)}"
         lines += [
             f"ReadWritePaths=-{_quoted(folder)}",
-            f"ExecStartPre=+/bin/mkdir -p -m 0700 {_argument(folder)}",
-            f"ExecStartPre=+/bin/chown --reference=%S/collective/{plan.name} {_argument(folder)}",
+            f"ExecStartPre=+{give} %S/collective/{plan.name}",
         ]
     return lines
 

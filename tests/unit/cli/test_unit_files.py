@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,8 +13,8 @@ import pytest
 
 from collective.cli import systemd
 from collective.cli.app import run
-from collective.cli.unit_files import UnitPlan, plan_of, unit_text
-from collective.core.errors import ExitCode
+from collective.cli.unit_files import GIVE_FOLDER, UnitPlan, plan_of, unit_text
+from collective.core.errors import ExitCode, UsageError
 from collective.core.settings import SERVE_ROLES, ServeSettings
 from collective.core.units import Address
 
@@ -74,11 +75,56 @@ def test_a_disk_elsewhere_is_waited_for_and_made_writable() -> None:
     text = unit_text(plan(settings))
     assert 'RequiresMountsFor="/mnt/big disk/100%%$"' in text
     assert 'ReadWritePaths=-"/mnt/big disk/100%%$"' in text
-    assert (
-        'ExecStartPre=+/bin/chown --reference=%S/collective/it "/mnt/big disk/100%%$$"' in text
-    ), "in a command line a $ stands for itself only when doubled"
+    assert '"/mnt/big disk/100%%$$" %S/collective/it\n' in text, (
+        "in a command line a $ stands for itself only when doubled"
+    )
+    assert 'ExecStartPre=+/bin/sh -c "[ -d \\"$$0\\" ]' in text
     assert text.count("ReadWritePaths=") == 1, "what lies in the state folder needs none"
     assert "ReadWritePaths" not in unit_text(plan(NODE))
+
+
+@pytest.mark.parametrize(
+    "folder", ["/", "//", "/usr/..", "/etc/", "/var/lib", "/srv", "/home", "/dev/shm", "/boot/x"]
+)
+def test_a_folder_of_the_system_is_given_to_no_unit(folder: str) -> None:
+    for settings in (
+        replace(NODE, data_dir=folder),
+        replace(NODE, cert_dir=folder),
+    ):
+        with pytest.raises(UsageError, match="system's own"):
+            plan(settings)
+    assert run(["init", "--role", "node", "--data-dir", folder, "--yes", "--no-start"]) == 2
+
+
+@pytest.mark.parametrize("folder", ["/srv/collective", "/mnt/disk1", "/var/lib/other", "/devices"])
+def test_a_folder_of_its_own_is(folder: str) -> None:
+    assert plan(replace(NODE, data_dir=folder)).folders == (folder,)
+
+
+def give(folder: Path, reference: Path) -> subprocess.CompletedProcess[str]:
+    command = ["/bin/sh", "-c", GIVE_FOLDER, str(folder), str(reference)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_unit_is_given_only_what_is_new_or_empty_or_its_own(tmp_path: Path) -> None:
+    state, theirs, disk = tmp_path / "state", tmp_path / "theirs", tmp_path / "disk $1 'a"
+    for made in (state, theirs, disk):
+        made.mkdir()
+    os.chown(state, 61_234, 61_234)
+    (disk / "lost+found").mkdir()
+    (theirs / "letter").write_text("dear")
+    new = tmp_path / "new" / "one"
+    for folder in (new, disk, new):
+        done = give(folder, state)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert folder.stat().st_uid == 61_234
+    (new / "chunks").write_text("kept")
+    assert give(new, state).returncode == 0, "at the next start"
+    refused = give(theirs, state)
+    assert refused.returncode == 1
+    assert f"{theirs} holds files of somebody else" in refused.stderr
+    assert theirs.stat().st_uid == 0
 
 
 def test_only_a_port_below_1024_needs_a_capability() -> None:
