@@ -240,7 +240,7 @@ def _service(plan: UnitPlan) -> str:
         *_folders(plan),
         "Restart=always",
         "RestartSec=5s",
-        "# Wrong settings get no better by trying again.",
+        "# Wrong settings get no better by trying again; a port that is taken or not there yet may.",
         "RestartPreventExitStatus=2",
         f"WatchdogSec={WATCHDOG_S}s",
         "# A start may take long, and says every second that it goes on; one that hangs is ended.",

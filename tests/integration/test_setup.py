@@ -18,7 +18,10 @@ import pytest
 
 from collective.cli.diagnosis.findings import Level
 from collective.cli.diagnosis.member import direct_reach
+from collective.core.errors import ExitCode
+from collective.core.units import Address
 from collective.pki.certificates import describe
+from collective.pki.invite_code import InviteCode
 from collective.pki.pem_files import load_certificate_file
 from tests.integration.cluster import Cluster, Result, Service, command
 from tests.integration.federation.houses import running_houses
@@ -434,3 +437,19 @@ def read_until(terminal: int, seen: bytes, wanted: bytes) -> bytes:
     while wanted not in seen:
         seen += os.read(terminal, 4096)
     return seen.partition(wanted)[2]
+
+
+@pytest.mark.parametrize("setting", ["node_address", "metrics_address"])
+def test_an_address_that_cannot_be_listened_on_now_is_tried_again(
+    tmp_path: Path, setting: str
+) -> None:
+    """A port that is taken, a VPN that is not up yet: 2 would keep the unit from another start."""
+    with socket.create_server((HOST, 0)) as taken:
+        for address in (f"{HOST}:{taken.getsockname()[1]}", "192.0.2.7:8101"):
+            chosen = {"node_address": f"{HOST}:{free_port()}"} | {setting: address}
+            flags = [f"--{name.replace('_', '-')}={told}" for name, told in chosen.items()]
+            folders = [f"--data-dir={tmp_path}/data", f"--cert-dir={tmp_path}/certs"]
+            code = InviteCode((Address(HOST, 9),), bytes(32), "0" * 16, bytes(16)).encode()
+            done = call(tmp_path, "serve", "--role=node", *flags, *folders, f"--join-code={code}")
+            assert done.code == ExitCode.FAILURE, done.err
+            assert address in done.err
