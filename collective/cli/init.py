@@ -116,6 +116,7 @@ def init(
         chosen = coordinator(questions, given, is_node="node" in roles)
     else:
         chosen = node(questions, given, towards="")
+        chosen |= place.code_setting()
     chosen = place.folders() | chosen | check_data_dir(given)
     command = "init " + " ".join(f"--role {one}" for one in roles)
     set_up(invocation, place, roles, chosen, command, force=force)
@@ -217,4 +218,5 @@ def tell(
     if "coordinator" in roles:
         output.line("Then         collective doctor --config " + place.settings)
     elif not is_started and "node" in roles:
-        output.line("Join code    from the operator: collective invite generate --for node")
+        output.line(f"Join code    into {place.code} (0600), from its coordinator's operator:")
+        output.line("               collective invite generate --for node")

@@ -453,3 +453,23 @@ def test_an_address_that_cannot_be_listened_on_now_is_tried_again(
             done = call(tmp_path, "serve", "--role=node", *flags, *folders, f"--join-code={code}")
             assert done.code == ExitCode.FAILURE, done.err
             assert address in done.err
+
+
+def test_a_node_that_was_set_up_without_a_code_joins_by_the_file_that_init_names(
+    tmp_path: Path,
+) -> None:
+    config, code = tmp_path / "n1.toml", tmp_path / "n1.code"
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        done = call(
+            tmp_path, "init", "--role", "node", "--yes", "--address", HOST, "--name", "n1",
+            "--node-address", made.at("n1"), "--metrics-address", made.at("m1"),
+            "--storage-capacity", "1GB", "--output", str(config),
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert f"into {code} (0600)" in done.text
+        _, found = made.doctor("--config", str(config))
+        assert f"put the code into {code}" in found["enrolment"][0]["advice"]
+        code.write_bytes(made.code)
+        made.start("n1", "m1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,19 @@ class Installation:
             posixpath.abspath(posixpath.join(base, settings.data_dir)),
             posixpath.abspath(posixpath.join(base, settings.cert_dir)),
         )
+
+    @property
+    def code_file(self) -> str | None:
+        """Where its process reads the code by which a node joins; None where nothing says so."""
+        told = self.settings.join_code_file
+        if told is None:
+            return self.place.code if self.place.is_for_units else None
+        return posixpath.join(self.base, told)
+
+    @property
+    def base(self) -> str:
+        """What relative paths of the settings start from."""
+        return self.place.state if self.place.is_for_units else os.curdir
 
     @property
     def certificates(self) -> CertDir | None:
@@ -137,10 +151,11 @@ class Inspection:
             return ()
 
     def _code_text(self) -> str:
-        settings = self._it.settings
+        settings, path = self._it.settings, self._it.code_file
         if settings.join_code is not None:
             return settings.join_code
-        path = settings.join_code_file or self._it.place.code
+        if path is None:
+            return ""
         return read_small(path, disk=self._disk).decode("ascii", "replace").strip()
 
     # --- files -----------------------------------------------------------------------------------
@@ -245,12 +260,13 @@ class Inspection:
             return [
                 warning("enrolment", "The node has a code, and has not joined yet.", "start it")
             ]
+        place = self._it.place
+        where = self._it.code_file or f"{place.code}, with join_code_file = it in {place.settings}"
         return [
             problem(
                 "enrolment",
                 "The node has no certificate, and no code to join by.",
-                f"collective invite generate --for node at its coordinator, and put the code into"
-                f" {self._it.settings.join_code_file or self._it.place.code}",
+                f"collective invite generate --for node at its coordinator, and put the code into {where}",
                 ExitCode.NOT_REACHABLE,
             )
         ]
