@@ -264,7 +264,7 @@ def _credentials(plan: UnitPlan) -> list[str]:
     if plan.code_file is not None:
         lines += [
             "# The code to join by, needed once: until it is there, the node waits for it.",
-            f"LoadCredential={CODE_CREDENTIAL}:{plan.code_file}",
+            f"LoadCredential={CODE_CREDENTIAL}:{_plain(plan.code_file)}",
             f"SetCredential={CODE_CREDENTIAL}:none",
             f"Environment=COLLECTIVE_JOIN_CODE_FILE=%d/{CODE_CREDENTIAL}",
         ]
@@ -288,8 +288,18 @@ def _folders(plan: UnitPlan) -> list[str]:
 
 def _quoted(word: str) -> str:
     """Return a word as unit files have it: specifiers escaped, quoted where it must be."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = _plain(word.replace("\\", "\\\\").replace('"', '\\"'))
     return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
+
+
+def _plain(word: str) -> str:
+    """Return a word with its specifiers escaped.
+
+    UsageError for control characters: a line break would begin a directive of somebody's choosing.
+    """
+    if not word.isprintable():
+        raise UsageError(f"{word!r} cannot stand in a unit; name it without control characters.")
+    return word.replace("%", "%%")
 
 
 def _argument(word: str) -> str:

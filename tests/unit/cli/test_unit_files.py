@@ -128,6 +128,13 @@ def test_a_unit_is_given_only_what_is_new_or_empty_or_its_own(tmp_path: Path) ->
     assert theirs.stat().st_uid == 0
 
 
+@pytest.mark.parametrize("setting", ["data_dir", "cert_dir", "join_code_file"])
+@pytest.mark.parametrize("text", ["/srv/a\nExecStartPre=+/bin/true", "/srv/a\rb", "/srv/\x1b[2J"])
+def test_no_setting_begins_a_line_of_its_own_in_a_unit(setting: str, text: str) -> None:
+    with pytest.raises(UsageError, match="cannot stand in a unit"):
+        unit_text(plan(replace(NODE, **{setting: text})))
+
+
 def test_only_a_port_below_1024_needs_a_capability() -> None:
     assert "CapabilityBoundingSet=\n" in unit_text(plan(NODE))
     low = unit_text(plan(replace(NODE, node_address=Address("::", 443))))
