@@ -257,7 +257,7 @@ def _service(plan: UnitPlan) -> str:
 def _credentials(plan: UnitPlan) -> list[str]:
     """Return what is handed over: readable by this process alone, whoever owns the originals."""
     lines = [
-        "# Keys and certificates to begin with, where the operator put some; what is there already stays.",
+        "# Keys and certificates to begin with, where the operator put some; what is there stays until it runs out.",
         f"LoadCredential={CERTIFICATES_CREDENTIAL}:{plan.certificates_dir}",
         f"SetCredential={CERTIFICATES_CREDENTIAL}:none",
     ]
