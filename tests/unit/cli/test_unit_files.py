@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,8 +132,9 @@ def test_a_unit_is_given_only_what_is_new_or_empty_or_its_own(tmp_path: Path) ->
 @pytest.mark.parametrize("setting", ["data_dir", "cert_dir", "join_code_file"])
 @pytest.mark.parametrize("text", ["/srv/a\nExecStartPre=+/bin/true", "/srv/a\rb", "/srv/\x1b[2J"])
 def test_no_setting_begins_a_line_of_its_own_in_a_unit(setting: str, text: str) -> None:
+    told: dict[str, Any] = {setting: text}
     with pytest.raises(UsageError, match="cannot stand in a unit"):
-        unit_text(plan(replace(NODE, **{setting: text})))
+        unit_text(plan(replace(NODE, **told)))
 
 
 def test_only_a_port_below_1024_needs_a_capability() -> None:
