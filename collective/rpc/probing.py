@@ -36,6 +36,8 @@ class Answer(Enum):
     """TLS, and a certificate of a member."""
     OTHER_TLS = "other-tls"
     NO_TLS = "no-tls"
+    MUTE = "mute"
+    """Connections are accepted, and nothing is answered, in TLS or without: a process that hangs."""
     REFUSED = "refused"
     SILENT = "silent"
     UNKNOWN_NAME = "unknown-name"
@@ -106,7 +108,7 @@ async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
             shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
             return _of_leaf(shown.getpeercert(binary_form=True), latency_ms)
     except TimeoutError:
-        answer = Answer.SILENT if writer is None else Answer.NO_TLS
+        answer = Answer.SILENT if writer is None else await _without_tls(address, timeout_s)
         return Seen(answer, why=f"no answer within {timeout_s:g} s")
     except (socket.gaierror, UnicodeError) as error:
         why = "that is no host name" if isinstance(error, UnicodeError) else error.strerror or ""
@@ -120,6 +122,24 @@ async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
     finally:
         if writer is not None:
             writer.transport.abort()
+
+
+async def _without_tls(address: Address, timeout_s: float) -> Answer:
+    """Return what is at ``address``, where a TLS handshake got no answer: does it answer without?"""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await reader.read(1)
+    except TimeoutError:
+        return Answer.MUTE
+    except OSError:
+        return Answer.NO_TLS
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return Answer.NO_TLS
 
 
 def _answer_of(error: OSError) -> Answer:

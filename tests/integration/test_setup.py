@@ -291,6 +291,17 @@ def test_health_checks_of_a_dead_process(tmp_path: Path) -> None:
         assert "needs 2 nodes for a write" in found["health"][0]["says"]
 
 
+def test_a_process_that_hangs_is_no_other_program(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m").pause()
+        code, found = made.doctor("--config", f"{tmp_path}/coordinator.toml")
+        assert code == 5
+        assert "port" not in found
+        assert "accepts connections and answers nothing" in found["process"][0]["says"]
+        assert "start it again: collective serve" in found["process"][0]["advice"]
+
+
 def test_reset_everything_makes_another_member(tmp_path: Path) -> None:
     """A member that began anew has another CA: who joined the old one leaves and joins again."""
     with home(tmp_path) as made:

@@ -295,11 +295,15 @@ class Inspection:
                     )
                 )
                 continue
+            if seen.answer is Answer.MUTE:
+                says = f"{address} accepts connections and answers nothing: the process hangs?"
+            else:
+                says = f"nothing listens on {address}: the process does not run."
             found.append(
                 problem(
                     "process",
-                    f"{setting}: nothing listens on {address}: the process does not run.",
-                    self._how_to_start(),
+                    f"{setting}: {says}",
+                    self._how_to_start(is_there=seen.answer is Answer.MUTE),
                     ExitCode.NOT_REACHABLE,
                 )
             )
@@ -307,9 +311,10 @@ class Inspection:
             found += await self._health(_near(metrics))
         return found
 
-    def _how_to_start(self) -> str:
+    def _how_to_start(self, *, is_there: bool) -> str:
         if not self._it.place.is_for_units:
-            return self._it.place.commands()[0]
+            command = self._it.place.commands()[0]
+            return f"end it (kill -9), and start it again: {command}" if is_there else command
         unit = f"collective-{self._it.place.name}"
         return f"systemctl restart {unit}; why it ended is said by: journalctl -u {unit} -n 20"
 
