@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.core.errors import CollectiveError, PermissionDeniedError
+from collective.core.errors import CollectiveError, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collective.pki.invite_code import InviteCode
 
 app = typer.Typer()
+
+_ENDS: Final = frozenset(("process", "rights"))
+"""Findings after which its coordinator is not asked: it does not run, or its key cannot be read."""
 
 
 @app.command()
@@ -54,6 +58,10 @@ def doctor(
         print_findings,
     )
 
+    if path is not None:
+        from collective.core.paths import FilePath  # noqa: PLC0415 - heavy
+
+        FilePath.parse(path)  # a mistyped one should not cost the findings
     examined = asyncio.run(_Examination(invocation, path, code, backup).all(config or ()))
     findings = [one for _, found in examined for one in found]
     ending = exit_code_of(findings)
@@ -125,10 +133,13 @@ class _Examination:
         try:
             it = Installation.of(file, world.disk)
         except CollectiveError as error:
-            advice = "correct it; collective serve --help tells every setting"
+            if isinstance(error, NotFoundError):
+                advice = f"make it: collective init --output {shlex.quote(file)}"
+            else:
+                advice = "correct it; collective serve --help tells every setting"
             return [problem("settings", error.message, advice, error.exit_code)]
         found = await Inspection(it, self._links, world.clock, world.disk).findings(self._backup)
-        if it.operator is not None and not any(one.check == "process" for one in found):
+        if it.operator is not None and found and not {one.check for one in found} & _ENDS:
             found += await self._as_operator(it)
         return found
 

@@ -126,6 +126,7 @@ def init(
         chosen = coordinator(questions, given, is_node="node" in roles)
     else:
         chosen = node(questions, given, towards="")
+        chosen |= place.code_setting()
     chosen = place.folders() | chosen | check_data_dir(given)
     command = "init " + " ".join(f"--role {one}" for one in roles)
     set_up(invocation, place, roles, chosen, command, force=force)
@@ -243,5 +244,6 @@ def tell(
         output.lines(f"  {one}" for one in place.commands())
     if "coordinator" in roles:
         output.line("Then         collective doctor --config " + shlex.quote(place.settings))
-    elif not is_started and not has_code:
-        output.line("Join code    from the operator: collective invite generate --for node")
+    elif not is_started and not has_code and "node" in roles:
+        output.line(f"Join code    into {place.code} (0600), from its coordinator's operator:")
+        output.line("               collective invite generate --for node")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 import shutil
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -23,14 +25,14 @@ from collective.cli.unit_files import (
     unit_text,
 )
 from collective.core.disk import Disk
-from collective.core.errors import NotFoundError, OperatorError, UsageError
+from collective.core.errors import NotFoundError, OperatorError, SettingsError, UsageError
 from collective.core.settings import SERVE_ROLES, ServeSettings, load_settings
 from collective.core.small_files import read_small, write_atomically
 
 app = typer.Typer(no_args_is_help=True, help="Units of systemd, which keep a member running.")
 
-_HOMES: Final = ("/home/", "/root/", "/run/user/")
-"""What the units hide from the process."""
+_HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - compared
+"""What the units hide from the process: ProtectHome=, PrivateTmp=."""
 _UNIT_MODE: Final = 0o644
 
 
@@ -71,7 +73,7 @@ def install(
     path = posixpath.abspath(config or f"{SETTINGS_DIR}/{name}.toml")
     plan = _plan(roles, name, path, invocation.world.disk, is_needed=not print_only)
     text = unit_text(plan)
-    _mind_homes(plan, print_only=print_only)
+    _mind_sight(plan, invocation.world.disk, print_only=print_only)
     if print_only and not invocation.as_json:
         output.lines(text.splitlines())
         return
@@ -87,6 +89,7 @@ def install(
                 "installed": not print_only,
                 "settings": plan.settings_file,
                 "state_dir": plan.state_dir,
+                "folders": list(plan.folders),
                 "code_file": plan.code_file,
                 "text": text,
                 "next": commands,
@@ -96,6 +99,8 @@ def install(
     output.line(f"Unit         {target}")
     output.line(f"Settings     {plan.settings_file}")
     output.line(f"State        {plan.state_dir}, of the user {plan.user}")
+    for folder in plan.folders:
+        output.line(f"Also         {folder}, given to that user")
     if plan.code_file is not None:
         output.line(f"Join code    {plan.code_file} (0600), needed once")
     output.line("Next")
@@ -114,11 +119,8 @@ def _plan(roles: Sequence[str], name: str, path: str, disk: Disk, *, is_needed: 
     """Return the plan of the settings file; without one, where that may be, of its role alone."""
     command = _own_command()
     if disk.exists(path):
-        settings = load_settings(
-            roles, {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
-        )
         return plan_of(
-            settings,
+            _settings(roles, path, disk),
             name=name,
             command=command,
             settings_file=path,
@@ -155,19 +157,77 @@ def _is_single_file(command: tuple[str, ...]) -> bool:
     return bool(told) and (os.path.abspath(told),) == command
 
 
-def _mind_homes(plan: UnitPlan, *, print_only: bool) -> None:
-    """Refuse a program that the unit's process could not see."""
+def _settings(roles: Sequence[str], path: str, disk: Disk) -> ServeSettings:
+    """Return the settings of a file, which alone says the roles: the unit's process is told no others."""
+
+    def load(told: Sequence[str]) -> ServeSettings:
+        return load_settings(
+            told, {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
+        )
+
+    try:
+        settings = load(())
+    except SettingsError as error:
+        if not roles:
+            raise
+        load(roles)  # another fault than that it says none
+        line = " ".join(roles)
+        raise SettingsError(f'{path} says no role; add the line: role = "{line}"') from error
+    if roles and set(roles) != settings.roles:
+        its = " and ".join(one for one in SERVE_ROLES if one in settings.roles)
+        raise UsageError(
+            f"{path} is of another role, {its}; leave --role out, or give another --config."
+        )
+    return settings
+
+
+def _mind_sight(plan: UnitPlan, disk: Disk, *, print_only: bool) -> None:
+    """Refuse a program, a settings file or a folder that the unit's process could not see."""
+    for text in _out_of_sight(plan, disk):
+        if not print_only:
+            raise OperatorError(text)
+        output.note(f"Warning: {text}")
+
+
+def _out_of_sight(plan: UnitPlan, disk: Disk) -> Iterator[str]:
     unpacked = () if plan.is_single_file else (sys.prefix,)
     for place in (plan.command[0], *unpacked):
-        if f"{place}/".startswith(_HOMES):
-            text = (
-                f"{place} lies in a home directory, which the unit keeps out of sight; install with:"
+        if _is_hidden(place):
+            yield (
+                f"{place} lies where the unit's process sees nothing; install with:"
                 " make install PREFIX=/opt/collective BINDIR=/usr/local/bin"
             )
-            if not print_only:
-                raise OperatorError(text)
-            output.note(f"Warning: {text}")
-            return
+            break
+    if _is_hidden(plan.settings_file):
+        yield (
+            f"{plan.settings_file} lies where the unit's process sees nothing; move it to"
+            f" {SETTINGS_DIR}/{plan.name}.toml, and run this again without --config."
+        )
+    elif disk.exists(plan.settings_file) and (shut := _shut_on_the_way(plan.settings_file)):
+        yield (
+            f"{shut} is not open to the unit's user, who reads {plan.settings_file}; say:"
+            f" chmod a+rX {shlex.quote(shut)}"
+        )
+    for folder in plan.folders:
+        if _is_hidden(folder):
+            yield (
+                f"The folder {folder} lies where the unit's process sees nothing; name another in"
+                f" {plan.settings_file}, or none: then it is in {plan.state_dir}."
+            )
+
+
+def _is_hidden(place: str) -> bool:
+    return f"{place}/".startswith(_HIDDEN)
+
+
+def _shut_on_the_way(path: str) -> str | None:
+    """Return what keeps everybody from reading the file at ``path``: itself, or a folder on the way."""
+    there = path
+    while there != "/":
+        there = posixpath.dirname(there)
+        if not os.stat(there).st_mode & stat.S_IXOTH:
+            return there
+    return None if os.stat(path).st_mode & stat.S_IROTH else path
 
 
 def _write(target: str, text: str, disk: Disk) -> None:

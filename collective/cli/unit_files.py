@@ -32,6 +32,26 @@ _STOP_MARGIN_S: Final = 20
 _NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?"
 """A part of a user's name, which has at most 31 characters."""
 
+_OF_THE_SYSTEM: Final = frozenset(
+    f"/{name}".rstrip("/")
+    for name in (
+        *("", "etc", "home", "media", "mnt", "opt", "root", "run", "run/user", "srv", "tmp", "usr"),
+        *("usr/local", "var", "var/cache", "var/lib", "var/log", "var/spool", "var/tmp"),
+    )
+)
+"""As they stand; a folder in them may be collective's own.  The root is empty text."""
+_WHOLE_TREES: Final = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys")
+"""Of the system with all that lies in them."""
+
+GIVE_FOLDER: Final = (
+    '[ -d "$0" ] || mkdir -p -m 0700 "$0" || exit 1; '
+    '[ "$(stat -c %u "$0")" = "$(stat -c %u "$1")" ] && exit 0; '
+    '[ -z "$(ls -A -I lost+found "$0")" ] && exec chown --reference="$1" "$0"; '
+    "echo \"$0 holds files of somebody else: name an empty folder, or if they are this unit's:"
+    ' chown -R --reference=$1 $0" >&2; exit 1'
+)
+"""For sh, run as root: gives the folder $0 to the owner of $1 where it is new, empty or theirs already."""
+
 _SANDBOX: Final = """\
 # Nothing of the machine but its own folders, the network, and the clock to read.
 CapabilityBoundingSet={capabilities}
@@ -113,6 +133,19 @@ def check_name(text: str) -> str:
     return text
 
 
+def check_folder(path: str) -> str:
+    """Return ``path`` for a process to write; UsageError for a folder of the system, which is not its own."""
+    normal = f"/{posixpath.normpath(path).lstrip('/')}"
+    is_inside = any(f"{normal}/".startswith(f"{tree}/") for tree in _WHOLE_TREES)
+    if posixpath.isabs(path) and (is_inside or normal.rstrip("/") in _OF_THE_SYSTEM):
+        own = posixpath.join(normal, "collective")
+        advice = (
+            "name another folder" if is_inside else f"name one for collective alone, like {own}"
+        )
+        raise UsageError(f"The folder {normal} is the system's own; {advice}.")
+    return path
+
+
 def default_name(roles: Iterable[str]) -> str:
     """Return the name of a unit with ``roles``: that of the first, as roles are listed."""
     wanted = set(roles)
@@ -149,7 +182,7 @@ def plan_of(
         code_file=_code_file(settings, name),
         folders=tuple(
             dict.fromkeys(
-                posixpath.normpath(path)
+                posixpath.normpath(check_folder(path))
                 for path in elsewhere
                 if path is not None and _is_outside(path, f"{STATE_ROOT}/{name}")
             )
@@ -216,7 +249,7 @@ def _service(plan: UnitPlan) -> str:
         *_folders(plan),
         "Restart=always",
         "RestartSec=5s",
-        "# Wrong settings get no better by trying again.",
+        "# Wrong settings get no better by trying again; a port that is taken or not there yet may.",
         "RestartPreventExitStatus=2",
         f"WatchdogSec={WATCHDOG_S}s",
         "# A start may take long, and says every second that it goes on; one that hangs is ended.",
@@ -244,14 +277,14 @@ def _unpacking(plan: UnitPlan) -> list[str]:
 def _credentials(plan: UnitPlan) -> list[str]:
     """Return what is handed over: readable by this process alone, whoever owns the originals."""
     lines = [
-        "# Keys and certificates to begin with, where the operator put some; what is there already stays.",
+        "# Keys and certificates to begin with, where the operator put some; what is there stays until it runs out.",
         f"LoadCredential={CERTIFICATES_CREDENTIAL}:{plan.certificates_dir}",
         f"SetCredential={CERTIFICATES_CREDENTIAL}:none",
     ]
     if plan.code_file is not None:
         lines += [
             "# The code to join by, needed once: until it is there, the node waits for it.",
-            f"LoadCredential={CODE_CREDENTIAL}:{plan.code_file}",
+            f"LoadCredential={CODE_CREDENTIAL}:{_plain(plan.code_file)}",
             f"SetCredential={CODE_CREDENTIAL}:none",
             f"Environment=COLLECTIVE_JOIN_CODE_FILE=%d/{CODE_CREDENTIAL}",
         ]
@@ -261,20 +294,32 @@ def _credentials(plan: UnitPlan) -> list[str]:
 def _folders(plan: UnitPlan) -> list[str]:
     if not plan.folders:
         return []
-    lines = ["# Folders elsewhere, made for the unit's user once their disk is mounted."]
+    lines = [
+        "# Folders elsewhere, once their disk is mounted: made for the unit's user, or given to it if empty."
+    ]
     for folder in plan.folders:
+        give = f"/bin/sh -c {_argument(GIVE_FOLDER)} {_argument(folder)}"
         lines += [
             f"ReadWritePaths=-{_quoted(folder)}",
-            f"ExecStartPre=+/bin/mkdir -p -m 0700 {_argument(folder)}",
-            f"ExecStartPre=+/bin/chown --reference=%S/collective/{plan.name} {_argument(folder)}",
+            f"ExecStartPre=+{give} %S/collective/{plan.name}",
         ]
     return lines
 
 
 def _quoted(word: str) -> str:
     """Return a word as unit files have it: specifiers escaped, quoted where it must be."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = _plain(word.replace("\\", "\\\\").replace('"', '\\"'))
     return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
+
+
+def _plain(word: str) -> str:
+    """Return a word with its specifiers escaped.
+
+    UsageError for control characters: a line break would begin a directive of somebody's choosing.
+    """
+    if not word.isprintable():
+        raise UsageError(f"{word!r} cannot stand in a unit; name it without control characters.")
+    return word.replace("%", "%%")
 
 
 def _argument(word: str) -> str:

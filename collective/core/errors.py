@@ -186,6 +186,16 @@ class SettingsError(OperatorError):
     exit_code = ExitCode.USAGE
 
 
+class CannotListenError(OperatorError):
+    """An address cannot be listened on now: it is taken, or this machine does not have it yet.
+
+    ``serve`` ends with another exit code than for settings, so that its service manager starts it
+    again: a VPN may come up later, and whoever has the port may end.
+    """
+
+    code = "cannot_listen"
+
+
 class DataDirError(OperatorError):
     """The data dir is absent, foreign, locked by another process, or of a newer version."""
 

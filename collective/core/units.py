@@ -15,6 +15,8 @@ _DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)"
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PORT_MAX: Final = 65535
 _PORT_MAX_DIGITS: Final = 5
+_HOST_MAX_CHARS: Final = 253
+_LABEL_MAX_CHARS: Final = 63
 _VALIDITY_MOST_S: Final = 36_500 * 86_400.0
 
 
@@ -61,6 +63,21 @@ def format_duration(duration_s: float) -> str:
     return f"{duration_s:g}s"
 
 
+def can_be_host(host: str) -> bool:
+    """Tell whether ``host`` is an IP address or has the form of a name (RFC 1035, RFC 5890).
+
+    A resolver raises UnicodeError for anything else instead of not finding it.
+    """
+    try:
+        labels = (host if host.isascii() else host.encode("idna").decode()).split(".")
+    except UnicodeError:
+        return False
+    if len(labels) > 1 and not labels[-1]:
+        labels.pop()  # the root, as in 'nas.local.'
+    fits = all(0 < len(label) <= _LABEL_MAX_CHARS for label in labels)
+    return fits and sum(map(len, labels)) + len(labels) - 1 <= _HOST_MAX_CHARS
+
+
 class Address(NamedTuple):
     """A host and a TCP port; IPv6 hosts are kept without brackets."""
 
@@ -77,7 +94,24 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, *, default_port: int | None = None) -> Address:
-        """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``."""
+        """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``.
+
+        UsageError for any other form, and for a host that no name can be.
+        """
+        address = cls.parse_stored(text, default_port=default_port)
+        if not can_be_host(address.host):
+            raise UsageError(
+                f"Address {text!r} must name a host: labels of 1 to {_LABEL_MAX_CHARS} characters,"
+                " separated by single dots."
+            )
+        return address
+
+    @classmethod
+    def parse_stored(cls, text: str, *, default_port: int | None = None) -> Address:
+        """As :meth:`parse`, for what is stored or signed already, whose host is kept as it is.
+
+        One that no name can be is not found when it is dialled, and the others beside it count.
+        """
         text = text.strip()
         host, port_text = text, ""
         if text.startswith("["):

@@ -249,7 +249,7 @@ def _list(told: object, most: int) -> list[str]:
 
 
 def _addresses(told: object) -> tuple[Address, ...]:
-    return tuple(Address.parse(one) for one in _list(told, ADDRESSES_MAX))
+    return tuple(Address.parse_stored(one) for one in _list(told, ADDRESSES_MAX))
 
 
 def _certificates(told: object, most: int) -> tuple[x509.Certificate, ...]:

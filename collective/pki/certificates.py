@@ -273,7 +273,7 @@ def _decode_addresses(value: bytes) -> tuple[Address, ...]:
         text = value[position + 2 : position + 2 + size]
         if value[position] != _UTF8_STRING or size > ADDRESS_MAX_BYTES or len(text) != size:
             raise IndexError
-        found.append(Address.parse(text.decode()))
+        found.append(Address.parse_stored(text.decode()))
         position += 2 + size
     if len(found) > ADDRESSES_MAX:
         raise IndexError

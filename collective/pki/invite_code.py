@@ -123,7 +123,7 @@ def _read_addresses(raw: bytes) -> tuple[Address, ...]:
         for _ in range(raw[0]):
             end = position + 1 + raw[position]
             text = raw[position + 1 : end]
-            found.append(Address.parse(text.decode()))
+            found.append(Address.parse_stored(text.decode()))
             position = end
     except (IndexError, UnicodeDecodeError, CollectiveError) as error:
         raise UsageError("The join code holds no usable address; ask for a new one.") from error

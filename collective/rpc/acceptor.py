@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from collective.core.errors import SettingsError
+from collective.core.errors import CannotListenError
 from collective.core.places import Places
 from collective.core.units import Address
 
@@ -66,7 +66,7 @@ class Door:
         """Listen on ``address``; return it with the port that was taken.
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            CannotListenError: The address cannot be listened on.
         """
         self._sockets.extend(await _listening_on(address))
         port = int(self._sockets[0].getsockname()[1])
@@ -133,18 +133,19 @@ async def require_free(address: Address) -> None:
 
 
 async def _listening_on(address: Address) -> list[socket.socket]:
-    """Return what listens wherever ``address`` leads; SettingsError where nothing can."""
+    """Return what listens wherever ``address`` leads; CannotListenError where nothing can."""
     sockets: list[socket.socket] = []
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         _listen(found, sockets)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a host that no name can be
         for listening in sockets:
             listening.close()
-        reason = (error.strerror or str(error)).rstrip(".").lower()
-        raise SettingsError(f"Cannot listen on {address}: {reason}.") from error
+        said = error.strerror if isinstance(error, OSError) else "that is no host name"
+        reason = (said or str(error)).rstrip(".").lower()
+        raise CannotListenError(f"Cannot listen on {address}: {reason}.") from error
     return sockets
 
 

@@ -136,7 +136,7 @@ class RpcChannel(Channel):
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         first = addresses[0]
         super().__init__(
-            first.host,
+            _in_header(first.host),
             first.port,
             codec=StrictCodec(),
             ssl=tls(),
@@ -286,3 +286,11 @@ class RpcChannel(Channel):
         self.close()
         await asyncio.sleep(0)
         await self._open_transports.leave()
+
+
+def _in_header(host: str) -> str:
+    """Return ``host`` as a header may have it; nothing depends on it, and it may be no name at all."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return "invalid"

@@ -105,10 +105,8 @@ async def open_stream(
         ) from error
     except ssl.SSLCertVerificationError as error:
         raise _why_unverified(error, address) from error
-    except OSError as error:
-        raise UnreachableError(
-            f"No connection to {address}: {_reason(error)}; check that it runs there."
-        ) from error
+    except (OSError, UnicodeError) as error:  # the latter of a host that no name can be
+        raise _not_reached(error, address) from error
     if first.error is not None:
         raise first.error
     if not made:
@@ -245,6 +243,14 @@ def _why_unverified(error: ssl.SSLCertVerificationError, address: Address) -> Re
             " own coordinator's address, or ask for a new invitation if its CA was made anew."
         )
     return RejectedError(f"The certificate of {address} does not count: {error.verify_message}.")
+
+
+def _not_reached(error: OSError | UnicodeError, address: Address) -> UnreachableError:
+    if isinstance(error, UnicodeError):
+        advice = "that is no host name; check how it is written"
+    else:
+        advice = f"{_reason(error)}; check that it runs there"
+    return UnreachableError(f"No connection to {address}: {advice}.")
 
 
 def _reason(error: OSError) -> str:

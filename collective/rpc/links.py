@@ -191,7 +191,7 @@ class Listener(Protocol):
         """Listen on ``address``; return it with the port that was taken (port 0 takes any).
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            CannotListenError: The address cannot be listened on.
         """
         ...
 
@@ -293,7 +293,7 @@ class Links(Protocol):
         ...
 
     async def require_free(self, address: Address) -> None:
-        """Return if a listener could listen on ``address`` now; SettingsError otherwise."""
+        """Return if a listener could listen on ``address`` now; CannotListenError otherwise."""
         ...
 
     def listener(

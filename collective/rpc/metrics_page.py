@@ -25,17 +25,16 @@ def ask(address: Address, path: str, *, timeout_s: float) -> tuple[int, str]:
         UnreachableError: nobody answers there, or not in HTTP.
     """
     host = _LOOPBACK.get(address.host, address.host)
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     raw = bytearray()
     try:
         with contextlib.closing(
             socket.create_connection((host, address.port), timeout=timeout_s)
         ) as connection:
-            connection.sendall(request.encode("ascii"))
+            connection.sendall(_request(host, path))
             while len(raw) < ANSWER_MAX_BYTES and (part := connection.recv(ANSWER_MAX_BYTES)):
                 raw += part
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:
+        reason = _reason(error)
         raise UnreachableError(
             f"Nobody answers at {address}: {reason}; is it where the process has its"
             " COLLECTIVE_METRICS_ADDRESS?"
@@ -45,3 +44,14 @@ def ask(address: Address, path: str, *, timeout_s: float) -> tuple[int, str]:
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():  # noqa: PLR2004
         raise UnreachableError(f"What listens at {address} is no health listener of collective.")
     return int(words[1]), body.decode("utf-8", "replace").strip()
+
+
+def _request(host: str, path: str) -> bytes:
+    name = host.encode("idna").decode("ascii")
+    return f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode("ascii")
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "that is no host name"
+    return (error.strerror or str(error)).lower()

@@ -36,6 +36,8 @@ class Answer(Enum):
     """TLS, and a certificate of a member."""
     OTHER_TLS = "other-tls"
     NO_TLS = "no-tls"
+    MUTE = "mute"
+    """Connections are accepted, and nothing is answered, in TLS or without: a process that hangs."""
     REFUSED = "refused"
     SILENT = "silent"
     UNKNOWN_NAME = "unknown-name"
@@ -69,7 +71,10 @@ async def resolve(host: str) -> tuple[str, ...]:
 
 def own_address(towards: str = "") -> str:
     """Return the IP address by which this machine would reach ``towards``, else the world; "" for none."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser:
+    with (
+        contextlib.suppress(OSError, UnicodeError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser,
+    ):
         chooser.connect((towards, _NOWHERE[1]) if towards else _NOWHERE)
         return str(chooser.getsockname()[0])
     return ""
@@ -103,10 +108,11 @@ async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
             shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
             return _of_leaf(shown.getpeercert(binary_form=True), latency_ms)
     except TimeoutError:
-        answer = Answer.SILENT if writer is None else Answer.NO_TLS
+        answer = Answer.SILENT if writer is None else await _without_tls(address, timeout_s)
         return Seen(answer, why=f"no answer within {timeout_s:g} s")
-    except socket.gaierror as error:
-        return Seen(Answer.UNKNOWN_NAME, why=(error.strerror or "").lower())
+    except (socket.gaierror, UnicodeError) as error:
+        why = "that is no host name" if isinstance(error, UnicodeError) else error.strerror or ""
+        return Seen(Answer.UNKNOWN_NAME, why=why.lower())
     except (ssl.SSLError, EOFError) as error:
         return Seen(Answer.NO_TLS, why=str(error))
     except OSError as error:
@@ -116,6 +122,24 @@ async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:
     finally:
         if writer is not None:
             writer.transport.abort()
+
+
+async def _without_tls(address: Address, timeout_s: float) -> Answer:
+    """Return what is at ``address``, where a TLS handshake got no answer: does it answer without?"""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await reader.read(1)
+    except TimeoutError:
+        return Answer.MUTE
+    except OSError:
+        return Answer.NO_TLS
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return Answer.NO_TLS
 
 
 def _answer_of(error: OSError) -> Answer:

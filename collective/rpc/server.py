@@ -135,7 +135,7 @@ class TlsListener(Server):
         """Listen on ``address``; return it with the port that was taken (port 0 takes any).
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            CannotListenError: The address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
         door = Door(

@@ -79,7 +79,7 @@ class TlsLinks:
         )
 
     async def require_free(self, address: Address) -> None:
-        """Return if ``address`` can be listened on now; SettingsError otherwise."""
+        """Return if ``address`` can be listened on now; CannotListenError otherwise."""
         from collective.rpc.acceptor import require_free  # noqa: PLC0415 - not for clients
 
         await require_free(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
@@ -16,15 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from collective.cli.diagnosis.findings import Level
+from collective.cli.diagnosis.findings import Level, exit_code_of
+from collective.cli.diagnosis.installation import Inspection, Installation
 from collective.cli.diagnosis.member import direct_reach
+from collective.core.errors import ExitCode
+from collective.core.units import Address
 from collective.pki.certificates import describe
+from collective.pki.invite_code import InviteCode
 from collective.pki.pem_files import load_certificate_file
 from tests.integration.cluster import Cluster, Result, Service, command
 from tests.integration.federation.houses import running_houses
 from tests.integration.ports import free_port
 from tests.integration.processes import wait_for
-from tests.worlds import REAL
+from tests.worlds import LINKS, REAL
 
 if TYPE_CHECKING:
     from collective.model.status import Status
@@ -386,6 +391,17 @@ def test_health_checks_of_a_dead_process(tmp_path: Path) -> None:
         assert "needs 2 nodes for a write" in found["health"][0]["says"]
 
 
+def test_a_process_that_hangs_is_no_other_program(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m").pause()
+        code, found = made.doctor("--config", f"{tmp_path}/coordinator.toml")
+        assert code == 5
+        assert "port" not in found
+        assert "accepts connections and answers nothing" in found["process"][0]["says"]
+        assert "start it again: collective serve" in found["process"][0]["advice"]
+
+
 def test_reset_everything_makes_another_member(tmp_path: Path) -> None:
     """A member that began anew has another CA: who joined the old one leaves and joins again."""
     with home(tmp_path) as made:
@@ -532,3 +548,100 @@ def read_until(terminal: int, seen: bytes, wanted: bytes) -> bytes:
     while wanted not in seen:
         seen += os.read(terminal, 4096)
     return seen.partition(wanted)[2]
+
+
+@pytest.mark.parametrize("setting", ["node_address", "metrics_address"])
+def test_an_address_that_cannot_be_listened_on_now_is_tried_again(
+    tmp_path: Path, setting: str
+) -> None:
+    """A port that is taken, a VPN that is not up yet: 2 would keep the unit from another start."""
+    with socket.create_server((HOST, 0)) as taken:
+        for address in (f"{HOST}:{taken.getsockname()[1]}", "192.0.2.7:8101"):
+            chosen = {"node_address": f"{HOST}:{free_port()}"} | {setting: address}
+            flags = [f"--{name.replace('_', '-')}={told}" for name, told in chosen.items()]
+            folders = [f"--data-dir={tmp_path}/data", f"--cert-dir={tmp_path}/certs"]
+            code = InviteCode((Address(HOST, 9),), bytes(32), "0" * 16, bytes(16)).encode()
+            done = call(tmp_path, "serve", "--role=node", *flags, *folders, f"--join-code={code}")
+            assert done.code == ExitCode.FAILURE, done.err
+            assert address in done.err
+
+
+def test_a_node_that_was_set_up_without_a_code_joins_by_the_file_that_init_names(
+    tmp_path: Path,
+) -> None:
+    config, code = tmp_path / "n1.toml", tmp_path / "n1.code"
+    with home(tmp_path) as made:
+        assert made.init().code == 0
+        made.start("coordinator", "m")
+        done = call(
+            tmp_path, "init", "--role", "node", "--yes", "--address", HOST, "--name", "n1",
+            "--node-address", made.at("n1"), "--metrics-address", made.at("m1"),
+            "--storage-capacity", "1GB", "--output", str(config),
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert f"into {code} (0600)" in done.text
+        _, found = made.doctor("--config", str(config))
+        assert f"put the code into {code}" in found["enrolment"][0]["advice"]
+        code.write_bytes(made.code)
+        made.start("n1", "m1")
+
+
+def test_a_doctor_without_rights_judges_nothing_that_it_cannot_see(tmp_path: Path) -> None:
+    """Else a CA and its key that only root may see were 'missing'."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can ask as somebody else")
+    it = Installation.of(str(node_file(tmp_path)), REAL.disk)
+    (tmp_path / "n1" / "certs").mkdir(parents=True)
+    inspection = Inspection(it, LINKS, REAL.clock, REAL.disk)
+    os.seteuid(65_534)
+    try:
+        found = asyncio.run(inspection.findings(None))
+    finally:
+        os.seteuid(0)
+    assert [one.check for one in found] == ["clock", "rights"]
+    assert exit_code_of(found) == ExitCode.PERMISSION_DENIED
+
+
+def test_codes_and_keys_beside_the_settings_are_looked_at(tmp_path: Path) -> None:
+    """Not only what lies in the cert dir."""
+    it = Installation.of(str(node_file(tmp_path)), REAL.disk)
+    code, key = tmp_path / "n1.code", tmp_path / "n1.certs" / "bootstraps" / "gate.key"
+    key.parent.mkdir(parents=True)
+    for path in (code, key):
+        path.write_text("secret")
+        path.chmod(0o644)
+    inspection = Inspection(it, LINKS, REAL.clock, REAL.disk)
+    says = [one.says for one in inspection._exposed()]
+    assert says == [f"Others can read {key}.", f"Others can read {code}."]
+    held = Installation.of(str(node_file(tmp_path, join_code="abc")), REAL.disk)
+    says = [one.says for one in Inspection(held, LINKS, REAL.clock, REAL.disk)._exposed()]
+    assert f"Others can read {held.place.settings}, which holds a join code." in says
+
+
+def node_file(folder: Path, **more: str) -> Path:
+    """Write the settings of a node, whose folders are beside them."""
+    file = folder / "n1.toml"
+    told = {
+        "role": "node",
+        "node_address": f"{HOST}:1",
+        "data_dir": f"{folder}/n1/data",
+        "cert_dir": f"{folder}/n1/certs",
+        **(more or {"join_code_file": f"{folder}/n1.code"}),
+    }
+    file.write_text("".join(f'{name} = "{value}"\n' for name, value in told.items()))
+    return file
+
+
+def test_a_settings_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    config = f"{tmp_path}/nothing.toml"
+    done = call(tmp_path, "doctor", "--config", config)
+    assert done.code == ExitCode.NOT_FOUND
+    assert f"{config} does not exist" in done.text
+    assert f"make it: collective init --output {config}" in done.text
+
+
+def test_a_mistyped_path_is_refused_before_anything_is_looked_at(alice: Home) -> None:
+    config = f"{alice.folder}/coordinator.toml"
+    done = call(alice.folder, "doctor", "--config", config, "--path", "nonsense")
+    assert (done.code, done.text) == (ExitCode.USAGE, "")
+    assert "must begin with '/'" in done.err

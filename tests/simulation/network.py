@@ -22,10 +22,10 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 
 from collective.core.errors import (
+    CannotListenError,
     CollectiveError,
     NotJoinedError,
     RejectedError,
-    SettingsError,
     UnreachableError,
 )
 from collective.core.ids import SpiffeId, SpiffeRole
@@ -923,7 +923,7 @@ class SimulatedListener:
         port = address.port or 40_000 + self.links.network.number()
         listeners = self.links.network.listeners
         if (self.host, port) in listeners:
-            raise SettingsError(f"Cannot listen on {address}: address already in use.")
+            raise CannotListenError(f"Cannot listen on {address}: address already in use.")
         self.process.effect()
         self.port = port
         listeners[self.host, port] = self

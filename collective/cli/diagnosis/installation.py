@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.cli.setup.placing import Place
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, ExitCode, UnreachableError
+from collective.core.errors import (
+    CollectiveError,
+    ExitCode,
+    NotFoundError,
+    NotJoinedError,
+    UnreachableError,
+)
 from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings, load_settings
 from collective.core.small_files import read_small
@@ -43,10 +50,13 @@ class Installation:
 
     @classmethod
     def of(cls, path: str, disk: Disk) -> Installation:
-        """Read the settings file at ``path``; SettingsError where it cannot be used."""
-        settings = load_settings(
-            (), {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
-        )
+        """Read the settings file at ``path``; NotFoundError, or SettingsError where it cannot be used."""
+        try:
+            settings = load_settings(
+                (), {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
+            )
+        except NotJoinedError as error:
+            raise NotFoundError(f"The settings file {path} does not exist.") from error
         name = posixpath.basename(path).removesuffix(".toml")
         place = Place(name, posixpath.abspath(path))
         base = place.state if place.is_for_units else "."
@@ -56,6 +66,24 @@ class Installation:
             posixpath.abspath(posixpath.join(base, settings.data_dir)),
             posixpath.abspath(posixpath.join(base, settings.cert_dir)),
         )
+
+    @property
+    def code_file(self) -> str | None:
+        """Where its process reads the code by which a node joins; None where nothing says so."""
+        told = self.settings.join_code_file
+        if told is None:
+            return self.place.code if self.place.is_for_units else None
+        return posixpath.join(self.base, told)
+
+    @property
+    def settings_base(self) -> str:
+        """The settings file's path without its ending: other files of the process have others."""
+        return self.place.settings.removesuffix(".toml")
+
+    @property
+    def base(self) -> str:
+        """What relative paths of the settings start from."""
+        return self.place.state if self.place.is_for_units else os.curdir
 
     @property
     def certificates(self) -> CertDir | None:
@@ -88,6 +116,10 @@ class Inspection:
         """Return everything, causes first."""
         it, now_s = self._it, self._clock.wall_s()
         found = [machine.clock(now_s)]
+        for folder in (it.data_dir, it.cert_dir):
+            shut = owners.no_rights(folder)
+            if shut is not None:  # what cannot be seen would look like what is not there
+                return [*found, shut]
         notes = self._notes()
         bootstraps = notes.bootstrap_addresses if notes is not None else self._code_addresses()
         if bootstraps:
@@ -137,10 +169,11 @@ class Inspection:
             return ()
 
     def _code_text(self) -> str:
-        settings = self._it.settings
+        settings, path = self._it.settings, self._it.code_file
         if settings.join_code is not None:
             return settings.join_code
-        path = settings.join_code_file or self._it.place.code
+        if path is None:
+            return ""
         return read_small(path, disk=self._disk).decode("ascii", "replace").strip()
 
     # --- files -----------------------------------------------------------------------------------
@@ -152,8 +185,7 @@ class Inspection:
             if self._disk.exists(folder):
                 state = it.place.state if it.place.is_for_units else folder
                 found.append(owners.owners(what, folder, state))
-        if self._disk.exists(it.cert_dir):
-            found += owners.exposed_keys(it.cert_dir)
+        found += self._exposed()
         notes = self._notes()
         store = posixpath.join(it.data_dir, "node")
         if notes is not None and notes.store_uuid and not self._disk.exists(store):
@@ -162,6 +194,24 @@ class Inspection:
                     "mount",
                     f"The node's chunks are not in {it.data_dir}: is the disk mounted?",
                     "mount it; never delete the certificate to get past this",
+                )
+            )
+        return found
+
+    def _exposed(self) -> list[Finding]:
+        """Return what is secret and others can read: in the cert dir, and beside the settings."""
+        it, found = self._it, []
+        for folder in (it.cert_dir, f"{it.settings_base}.certs"):
+            if self._disk.exists(folder):
+                found += owners.exposed_keys(folder)
+        if it.code_file is not None and owners.is_exposed(it.code_file):
+            found.append(owners.exposed(it.code_file))
+        if it.settings.join_code is not None and owners.is_exposed(it.place.settings):
+            found.append(
+                warning(
+                    "key-mode",
+                    f"Others can read {it.place.settings}, which holds a join code.",
+                    f"put the code into a file of its own, 0600, and say join_code_file: {it.place.code}",
                 )
             )
         return found
@@ -245,12 +295,13 @@ class Inspection:
             return [
                 warning("enrolment", "The node has a code, and has not joined yet.", "start it")
             ]
+        place = self._it.place
+        where = self._it.code_file or f"{place.code}, with join_code_file = it in {place.settings}"
         return [
             problem(
                 "enrolment",
                 "The node has no certificate, and no code to join by.",
-                f"collective invite generate --for node at its coordinator, and put the code into"
-                f" {self._it.settings.join_code_file or self._it.place.code}",
+                f"collective invite generate --for node at its coordinator, and put the code into {where}",
                 ExitCode.NOT_REACHABLE,
             )
         ]
@@ -279,11 +330,15 @@ class Inspection:
                     )
                 )
                 continue
+            if seen.answer is Answer.MUTE:
+                says = f"{address} accepts connections and answers nothing: the process hangs?"
+            else:
+                says = f"nothing listens on {address}: the process does not run."
             found.append(
                 problem(
                     "process",
-                    f"{setting}: nothing listens on {address}: the process does not run.",
-                    self._how_to_start(),
+                    f"{setting}: {says}",
+                    self._how_to_start(is_there=seen.answer is Answer.MUTE),
                     ExitCode.NOT_REACHABLE,
                 )
             )
@@ -291,9 +346,10 @@ class Inspection:
             found += await self._health(_near(metrics))
         return found
 
-    def _how_to_start(self) -> str:
+    def _how_to_start(self, *, is_there: bool) -> str:
         if not self._it.place.is_for_units:
-            return self._it.place.commands()[0]
+            command = self._it.place.commands()[0]
+            return f"end it (kill -9), and start it again: {command}" if is_there else command
         unit = f"collective-{self._it.place.name}"
         return f"systemctl restart {unit}; to see why it ended: journalctl -u {unit} -n 20"
 

@@ -44,25 +44,28 @@ async def _not_it(address: Address, seen: Seen) -> Finding:
     match seen.answer:
         case Answer.REFUSED:
             says = f"{address} refuses connections: that machine is there, and nothing listens."
-            return problem(check, says, _STARTED, code)
+            advice = _STARTED
         case Answer.SILENT:
             says = f"{address} says nothing: the machine is off, or a firewall or NAT drops it."
             advice = (
                 f"open and forward port {address.port} there; over the internet, use a VPN that both"
                 " have joined, or the address outside of the NAT"
             )
-            return problem(check, says, advice, code)
         case Answer.UNKNOWN_NAME:
             says = f"The name {address.host} does not resolve here."
-            return problem(check, says, "use an IP address, or mend DNS or /etc/hosts", code)
+            advice = "use an IP address, or mend DNS or /etc/hosts"
+        case Answer.MUTE:
+            says = f"{address} accepts connections and answers nothing: the process there hangs?"
+            advice = "have its operator restart it"
         case Answer.NO_TLS:
             return await _without_tls(address)
         case Answer.OTHER_TLS:
             says = f"What answers at {address} speaks TLS, and is no part of a member."
-            return problem(check, says, "give the coordinator's address and port", code)
+            advice = "give the coordinator's address and port"
         case _:
             says = f"{address} cannot be reached: {seen.why}."
-            return problem(check, says, "look at this machine's network and routes", code)
+            advice = "look at this machine's network and routes"
+    return problem(check, says, advice, code)
 
 
 async def _without_tls(address: Address) -> Finding:

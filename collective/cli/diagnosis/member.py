@@ -116,7 +116,7 @@ async def direct_reach(status: Status) -> list[Finding]:
     for node in status.nodes:
         if not node.is_healthy or not node.address:
             continue
-        seen = await probing.look(Address.parse(node.address), timeout_s=1.0)
+        seen = await probing.look(Address.parse_stored(node.address), timeout_s=1.0)
         if seen.answer is not Answer.MEMBER:
             far.append(f"{node.node} at {node.address}")
     if not far:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from collective.cli.diagnosis.findings import Finding, fine, problem, warning
+from collective.core.errors import ExitCode
 
 LOOKED_AT_MAX: Final = 20_000
 """Entries of one folder tree: a store has a file for each chunk."""
@@ -40,6 +41,22 @@ def owners(what: str, folder: str, reference: str = "") -> Finding:
     )
 
 
+def no_rights(folder: str) -> Finding | None:
+    """Return that ``folder`` may not be looked at; None where it may, or is not there."""
+    try:
+        os.scandir(folder).close()
+    except PermissionError as error:
+        return problem(
+            "rights",
+            f"{error.filename} cannot be read as {_name(os.geteuid())}, so nothing in it is judged.",
+            "run this as root, or as the user that the process runs as",
+            ExitCode.PERMISSION_DENIED,
+        )
+    except OSError:
+        return None
+    return None
+
+
 def exposed_keys(cert_dir: str) -> list[Finding]:
     """Return the private keys and codes that others can read or change."""
     try:
@@ -50,10 +67,20 @@ def exposed_keys(cert_dir: str) -> list[Finding]:
         ]
     except OSError:
         return []  # said by owners()
-    return [
-        warning("key-mode", f"Others can read {path}.", f"chmod 600 {path}")
-        for path in sorted(found)
-    ]
+    return [exposed(path) for path in sorted(found)]
+
+
+def exposed(path: str) -> Finding:
+    """Return that others can read the secret file at ``path``."""
+    return warning("key-mode", f"Others can read {path}.", f"chmod 600 {path}")
+
+
+def is_exposed(path: str) -> bool:
+    """Tell whether others can read or change the file at ``path``; False where there is none."""
+    try:
+        return bool(stat.S_IMODE(os.stat(path).st_mode) & _OTHERS)
+    except OSError:
+        return False
 
 
 def age_s(path: str, now_s: float) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from collective.cli.setup.questions import Check, Questions
+from collective.cli.unit_files import check_folder
 from collective.core.errors import UsageError
 from collective.core.ids import parse_domain, parse_member_id
 from collective.core.settings import SETTINGS
@@ -94,7 +95,7 @@ def check_data_dir(given: Given) -> dict[str, str]:
     told = given["data_dir"]
     if not told:
         return {}
-    return {"data_dir": posixpath.abspath(told)}
+    return {"data_dir": check_folder(posixpath.abspath(told))}
 
 
 def _capacity(questions: Questions, given: Given) -> dict[str, str]:

@@ -89,6 +89,10 @@ class Place:
             return {}
         return {"data_dir": f"{self.state}/data", "cert_dir": f"{self.state}/certs"}
 
+    def code_setting(self) -> dict[str, str]:
+        """Return the setting that leads to :attr:`code`; none where the unit hands the code over."""
+        return {} if self.is_for_units else {"join_code_file": self.code}
+
     def require_free(self, *, is_replaced: bool) -> None:
         """Return if the settings file may be written.
 

@@ -216,7 +216,7 @@ def _number(facts: Mapping[str, Any], name: str) -> int:
 
 
 def _addresses(facts: Mapping[str, Any], name: str) -> tuple[Address, ...]:
-    return tuple(Address.parse(text) for text in _texts(facts, name))
+    return tuple(Address.parse_stored(text) for text in _texts(facts, name))
 
 
 def _grants(facts: Mapping[str, Any]) -> tuple[GrantTerms, ...]:

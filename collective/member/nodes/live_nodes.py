@@ -153,7 +153,7 @@ class LiveNodes:
         for node, record in present.items():
             live = self._nodes.get(node)
             if live is None:
-                addresses = tuple(Address.parse(text) for text in record.addresses)
+                addresses = tuple(Address.parse_stored(text) for text in record.addresses)
                 self._nodes[node] = LiveNode(record, earlier=addresses, refused=record.refused)
             else:
                 live.record = replace(

@@ -22,7 +22,7 @@ from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.randomness import Randomness
-from collective.core.units import Address
+from collective.core.units import Address, can_be_host
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.wakes import Wakes
@@ -54,7 +54,8 @@ def _is_plausible(address: Address) -> bool:
         ip = ipaddress.ip_address(address.host.partition("%")[0])
     except ValueError:
         last = address.host.rstrip(".").rpartition(".")[2]
-        return _HOST.match(address.host) is not None and not _NUMBER.match(last)
+        has_form = _HOST.match(address.host) is not None and can_be_host(address.host)
+        return has_form and not _NUMBER.match(last)
     return not (ip.is_unspecified or ip.is_multicast or (ip.version == 4 and ip.is_reserved))  # noqa: PLR2004
 
 
@@ -134,7 +135,9 @@ class AddressProver(Worker):
     async def _dial(self, node: NodeId, address: Address) -> None:
         try:
             await self._meet(self._table.identity(node), address)
-        except CollectiveError as error:
+        except Exception as error:  # noqa: BLE001 - the edge of a task: the others' dials go on
+            if not isinstance(error, CollectiveError):
+                self._log.exception("dial_broke", node=node, address=str(address))
             now_s = self._clock.monotonic_s()
             delay_s = self._postponed.failed((node, address), now_s, self._randomness.uniform())
             self._table.disproved(node, address)
@@ -142,7 +145,7 @@ class AddressProver(Worker):
                 "node_not_found_at_its_address",
                 node=node,
                 address=str(address),
-                why=error.message,
+                why=str(error),
                 again_s=round(delay_s),
             )
         else:

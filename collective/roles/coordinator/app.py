@@ -98,7 +98,8 @@ class CoordinatorRole:
         """Open, listen and begin background work.
 
         Raises:
-            SettingsError: settings do not fit the certificates, or an address is taken.
+            SettingsError: settings do not fit the certificates.
+            CannotListenError: an address is taken.
             DataDirError, CorruptionError: the catalogue cannot be used.
         """
         settings = self._settings

@@ -59,8 +59,8 @@ def _notes_in(fields: dict[str, Any]) -> NodeNotes:
     uuid = fields["store_uuid"]
     return NodeNotes(
         StoreUuid(parse_hex_id(uuid)) if uuid else None,
-        tuple(Address.parse(text) for text in fields["coordinator_addresses"]),
-        tuple(Address.parse(text) for text in fields["bootstrap_addresses"]),
+        tuple(Address.parse_stored(text) for text in fields["coordinator_addresses"]),
+        tuple(Address.parse_stored(text) for text in fields["bootstrap_addresses"]),
     )
 
 

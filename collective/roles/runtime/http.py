@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from collective.core.errors import SettingsError
+from collective.core.errors import CannotListenError
 from collective.core.places import Places
 from collective.core.units import Address
 
@@ -63,7 +63,7 @@ class ObserveListener:
         """Listen; return the address with the port taken.
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            CannotListenError: The address cannot be listened on.
         """
         try:
             self._server = await asyncio.start_server(
@@ -71,7 +71,7 @@ class ObserveListener:
             )
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno else str(error)
-            raise SettingsError(f"Cannot serve metrics on {address}: {reason}.") from error
+            raise CannotListenError(f"Cannot serve metrics on {address}: {reason}.") from error
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

@@ -237,6 +237,7 @@ async def serve(
             runtime.environment,
             runtime.settings.cert_dir,
             runtime.world.disk,
+            runtime.world.clock.wall_s(),
         )
         roles = tuple(build(runtime))
         async with asyncio.TaskGroup() as group:

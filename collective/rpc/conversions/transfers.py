@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from collective.core import limits
 from collective.core.errors import RejectedError, UsageError
 from collective.core.ids import SpiffeId, parse_chunk_id
-from collective.core.units import Address
 from collective.model.extents import Hole
 from collective.model.transfers import (
     ChunkPlan,
@@ -25,7 +24,7 @@ from collective.model.transfers import (
     SignedReceipt,
     SignedTicket,
 )
-from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages
+from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages, addresses_from
 from collective.rpc.conversions.extents import (
     extent_from,
     extent_message,
@@ -127,7 +126,7 @@ def route_from(message: pb.Route) -> Route:
         stored_length=message.stored_length,
         hops=tuple(SignedTicket(hop.body, hop.key_id, hop.mac) for hop in message.hops),
         first=identity_from(message.first_node),
-        addresses=tuple(Address(one.host, one.port) for one in message.first_addresses),
+        addresses=addresses_from(message.first_addresses),
         storing=tuple(map(identity_from, message.storing)),
     )
 

@@ -16,9 +16,9 @@ from blake3 import blake3
 from collective.core.errors import CorruptionError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
-from collective.core.units import Address
 from collective.core.world import Runs
 from collective.model.transfers import PutAnswer, Route
+from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.conversions.transfers import answer_from, ticket_messages
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader
@@ -261,10 +261,7 @@ class ChunkClient:
 
 def peer_of(identity: str, addresses: Sequence[AddressMessage]) -> Peer:
     """Return whom ``identity`` at ``addresses`` names, or raise UsageError."""
-    return Peer(
-        SpiffeId.parse(identity),
-        tuple(Address(address.host, address.port) for address in addresses),
-    )
+    return Peer(SpiffeId.parse(identity), addresses_from(addresses))
 
 
 def _first_peer(route: Route) -> Peer:

@@ -168,8 +168,11 @@ class FakeChunks(asyncio.Protocol):
 class FakeMember:
     """The coordinator of such a member, on a thread of its own."""
 
-    def __init__(self, keys: Keys, knows: Keys) -> None:
-        """Serve who comes from ``knows``, which is told of in the bundle of ``keys``."""
+    def __init__(self, keys: Keys, knows: Keys, *also: Address) -> None:
+        """Serve who comes from ``knows``, which is told of in the bundle of ``keys``.
+
+        The bundle names the addresses ``also`` before the one at which it is.
+        """
         self.keys = keys
         self.files, self.reads = FakeFiles(), FakeReads()
         self.chunk_answer: Callable[[int], bytes] = lambda _: b""
@@ -179,7 +182,7 @@ class FakeMember:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.address = self.do(self._listen())
-        self.link.bundle = self.keys.bundle(1, self.address)
+        self.link.bundle = self.keys.bundle(1, *also, self.address)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns, done on the thread."""

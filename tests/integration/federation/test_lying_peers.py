@@ -21,6 +21,7 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import SpiffeId
+from collective.core.units import Address
 from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.gen.collective.v1 import peering as peering_pb
 from collective.rpc.gen.collective.v1 import reads as reads_pb
@@ -401,3 +402,25 @@ def test_the_record_of_a_peer_spoils_no_status_and_no_heartbeat(scene: Scene) ->
         scene.liar.do(tell())
         assert scene.alice.status()["remote_nodes"] == []
     scene.alice.wait_heartbeats(2)
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def test_a_bundle_with_hosts_that_no_name_can_be_harms_nobody(scene: Scene, tmp_path: Path) -> None:
+    """What is signed is kept as it is, and trudy is found at her last address."""
+    alice, nowhere = scene.alice, (Address("a..b", 7000), Address("x" * 64 + ".example", 7000))
+    trudy = FakeMember(Keys.made("trudy", "home.trudy", tmp_path / "keys"), scene.keys, *nowhere)
+    try:
+        code = alice.cli("peer", "invite", "home.trudy").text.splitlines()[-1]
+        trudy.do(redeem_peering(code, trudy.link.bundle))
+        scene.houses.wait_peer(alice, "home.trudy", lambda peer: peer["is_healthy"])
+        shown = [
+            one
+            for one in alice.cli("peer", "list", "--json").json()
+            if one["domain"] == "home.trudy"
+        ]
+        assert "a..b:7000" in str(shown)
+        assert "worker_broke" not in alice.coordinator.log_text()
+    finally:
+        trudy.close()

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header
+from collective.client import joining
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
+from collective.pki import invite_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified, new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
@@ -157,6 +159,38 @@ class Target:
         self.gate = PeerGate(self.trust, RevocationSet(), SystemClock())
         self.mallory = self.user("mallory")
         self.bystander = self.user("bystander")
+
+    @classmethod
+    def of(cls, cluster: Cluster, folder: Path) -> Self:
+        """Return ``cluster`` as a target, whose keys are stolen; ``folder`` takes those made by them."""
+        certs = cluster.cert_dir("coordinator")
+        ca, own = certs / "ca", certs / "coordinators" / "alice-coordinator"
+        authority = CertificateAuthority.load(
+            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), REAL
+        )
+        operator = load_credentials(
+            f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
+        )
+        folder.mkdir()
+        return cls(cluster, folder, authority, operator)
+
+    async def enrol(self) -> Credentials:
+        """Return the certificate of another node, which joined by the member's node join code."""
+        code = (self.cluster.cert_dir("coordinator") / "join" / "node.code").read_text().strip()
+        key = new_private_key(REAL.randomness)
+        joined = await joining.redeem(
+            invite_code.parse(code), key, clock=SystemClock(), links=LINKS
+        )
+        base = str(self.folder / os.urandom(6).hex())
+        return save_credentials(
+            f"{base}.crt",
+            f"{base}.key",
+            f"{base}-ca.crt",
+            certificate=joined.certificate,
+            private_key=key,
+            authority=joined.authority,
+            disk=REAL.disk,
+        )
 
     def user(self, name: str) -> Credentials:
         return self.issue(SpiffeId.user(self.domain, GlobalId(name, self.domain)))

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from collective.pki.ca import CertificateAuthority
-from collective.pki.credentials import load_credentials
 from tests.integration.cluster import running_cluster
 from tests.integration.hostile.attacker import Target
-from tests.worlds import REAL
 
 SECRET = b"what mallory must never read\n" * 2000
 RESIDENT_MAX_BYTES = 192 * 1024 * 1024
@@ -24,17 +21,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A member with three nodes: /private is the operator's, /mallory and /by their users'."""
     folder = tmp_path_factory.mktemp("target")
     with running_cluster(folder / "member") as cluster:
-        certs = cluster.cert_dir("coordinator")
-        ca = certs / "ca"
-        authority = CertificateAuthority.load(
-            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), REAL
-        )
-        own = certs / "coordinators" / "alice-coordinator"
-        operator = load_credentials(
-            f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
-        )
-        (folder / "stolen").mkdir()
-        made = Target(cluster, folder / "stolen", authority, operator)
+        made = Target.of(cluster, folder / "stolen")
         for path in ("/private", "/mallory", "/by"):
             cluster.cli("mkdir", path)
         cluster.write("/private/secret.bin", SECRET)

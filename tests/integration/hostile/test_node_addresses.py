@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Cluster
+from tests import protocol as pb
+from tests.integration.cluster import PATIENCE_S, Cluster, Service
+from tests.integration.hostile.attacker import Target
+from tests.integration.ports import free_port
 from tests.integration.processes import wait_for
 
 pytestmark = pytest.mark.timeout(240)
@@ -64,3 +68,45 @@ def test_finding_9_nobody_but_the_coordinator_dials_it_and_that_rarely(tmp_path:
     finally:
         bystander.listening.close()
         cluster.kill_all()
+
+
+NO_HOSTS = ("a..b", "x" * 64 + ".example", ".", "a" * 253)
+"""For these a resolver raises something else than that it does not find them."""
+
+
+async def test_a_node_at_a_host_that_no_name_can_be_keeps_nobody_else_from_being_found(
+    tmp_path: Path,
+) -> None:
+    cluster = Cluster(tmp_path / "member", node_count=1, extra={"COLLECTIVE_COPIES": "1"})
+    node = cluster.nodes[0]
+    try:
+        cluster.start()
+        cluster.coordinator.wait_writable()
+        target = Target.of(cluster, tmp_path / "stolen")
+        async with target.channel(await target.enrol()) as rogue:
+            hosts = [*NO_HOSTS, "127.0.0.1"]
+            said = pb.HeartbeatRequest(
+                store_uuid="01" * 16,
+                instance_id="99" * 16,
+                addresses=[pb.Address(host=host, port=free_port()) for host in hosts],
+                total_capacity=1 << 30,
+            )
+            await rogue.stub(pb.NodeRegistryStub).heartbeat(said, timeout=PATIENCE_S)
+        await asyncio.to_thread(move, cluster, node)
+        assert "worker_broke" not in cluster.coordinator.log_text()
+        assert "Traceback" not in cluster.coordinator.log_text()
+    finally:
+        cluster.kill_all()
+
+
+def move(cluster: Cluster, node: Service) -> None:
+    """Have a node listen elsewhere, and return once the coordinator has found it there."""
+    node.terminate()
+    moved = f"127.0.0.1:{free_port()}"
+    node.environment["COLLECTIVE_NODE_ADDRESS"] = moved
+    node.environment.pop("COLLECTIVE_ADVERTISE_ADDRESS", None)
+    node.start()
+    cluster.wait_status(
+        lambda status: moved in [one["address"] for one in status["local_nodes"]],
+        "the honest node where it is now",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ import pytest
 from collective.client import joining
 from collective.core.clock import SystemClock
 from collective.pki import invite_code
-from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
-from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from tests import protocol as pb
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Target
@@ -29,31 +26,7 @@ ROGUES = 4
 @pytest.fixture
 def member(tmp_path: Path) -> Iterator[Target]:
     with running_cluster(tmp_path / "member", node_count=3) as cluster:
-        ca = cluster.cert_dir("coordinator") / "ca"
-        own = cluster.cert_dir("coordinator") / "coordinators" / "alice-coordinator"
-        authority = CertificateAuthority.load(
-            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), REAL
-        )
-        operator = load_credentials(
-            f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
-        )
-        (tmp_path / "stolen").mkdir()
-        yield Target(cluster, tmp_path / "stolen", authority, operator)
-
-
-async def enrol(target: Target, code: str) -> Credentials:
-    key = new_private_key(REAL.randomness)
-    joined = await joining.redeem(invite_code.parse(code), key, clock=SystemClock(), links=LINKS)
-    base = str(target.folder / os.urandom(6).hex())
-    return save_credentials(
-        f"{base}.crt",
-        f"{base}.key",
-        f"{base}-ca.crt",
-        certificate=joined.certificate,
-        private_key=key,
-        authority=joined.authority,
-        disk=REAL.disk,
-    )
+        yield Target.of(cluster, tmp_path / "stolen")
 
 
 def lie(number: int, doomed: list[str], catalog_id: str) -> pb.HeartbeatRequest:
@@ -74,8 +47,7 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     cluster.cli("mkdir", "/by")
     cluster.cli("grant", "add", "/by:read+write", "bystander@home.alice")
     invite = cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()["code"]
-    code = (cluster.cert_dir("coordinator") / "join" / "node.code").read_text().strip()
-    rogues = [await enrol(member, code) for _ in range(ROGUES)]
+    rogues = [await member.enrol() for _ in range(ROGUES)]
     doomed = [str(member.bystander.identity), *(str(member.node_id(n)) for n in (1, 2, 3))]
     ours = ""
     for catalog_id in ("ee" * 16, "dd" * 16, "ours"):

@@ -92,3 +92,18 @@ async def test_the_wrong_one_is_named_before_those_that_are_not_there(
 async def test_nobody_there_is_unreachable(pki: Pki) -> None:
     with pytest.raises(UnreachableError):
         await ask(pki, closed_port(), closed_port())
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a..b", "x" * 64 + ".example", "\u00fc" * 80],
+    ids=["empty label", "long label", "long in IDNA"],
+)
+async def test_a_host_that_no_name_can_be_costs_nothing_but_itself(
+    pki: Pki, serve: Serve, host: str
+) -> None:
+    nowhere = Address(host, 7000)
+    async with serve() as served:
+        await ask(pki, nowhere, served.address)
+    with pytest.raises(UnreachableError, match="no host name"):
+        await ask(pki, nowhere)

@@ -341,3 +341,9 @@ def test_a_bundle_of_the_largest_parts_fits() -> None:
         version="v" * 64,
     )
     assert open_bundle(signed).sequence == SEQUENCE_MAX
+
+
+def test_an_address_that_no_name_can_be_was_signed_and_stays() -> None:
+    """It harms its own member alone; refused, it would keep whoever stored it from starting."""
+    odd = bundle_of(BOBS, addresses=(Address("a..b", 8001), Address("10.0.0.2", 8001)))
+    assert open_bundle(sign_bundle(odd, BOBS)) == odd

@@ -51,3 +51,9 @@ async def test_silence_and_others_are_named() -> None:
     await server.wait_closed()
     with pytest.raises(UnreachableError, match="Nobody answers"):
         await asyncio.to_thread(ask, Address("127.0.0.1", port), "/", timeout_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_a_host_that_no_name_can_be_is_not_found(host: str) -> None:
+    with pytest.raises(UnreachableError, match="no host name"):
+        ask(Address(host, 9090), "/healthz", timeout_s=PATIENCE_S)

@@ -37,11 +37,14 @@ class Network:
         self.dialled: list[tuple[NodeId, Address]] = []
         self.silent: set[Address] = set()
         self.release = asyncio.Event()
+        self.broken: set[Address] = set()
 
     async def meet(self, node: SpiffeId, address: Address) -> None:
         self.dialled.append((node.node_id, address))
         if address in self.silent:
             await self.release.wait()
+        if address in self.broken:
+            raise UnicodeError("label empty or too long")
         found = self.answers.get(address)
         if found is None:
             raise UnreachableError("Nobody is there.")
@@ -105,6 +108,8 @@ def bench() -> Bench:
         ("0x7f.0x1", False),
         ("127.1", False),
         ("x" * 254, False),
+        ("a..b", False),
+        ("x" * 64 + ".local", False),
         ("", False),
     ],
 )
@@ -225,3 +230,15 @@ async def test_a_refused_node_has_nobody_dialled(bench: Bench) -> None:
     bench.world.table.refuse(A, "it is another store.")
     assert await bench.prover.work() == IDLE
     assert bench.network.dialled == []
+
+
+async def test_a_dial_that_breaks_keeps_no_other_node_from_being_found(bench: Bench) -> None:
+    """Whatever a node says, and whatever a resolver raises for it: each dial fails alone."""
+    bench.network.broken.add(VICTIM)
+    bench.network.answers[OWN] = B
+    bench.say(A, VICTIM)
+    bench.say(B, OWN)
+    await bench.prove()
+    assert bench.told(B) == (OWN,)
+    assert VICTIM not in bench.told(A)
+    assert await bench.prover.work() == IDLE, "it is tried again later, as what fails otherwise"

@@ -90,7 +90,7 @@ async def test_a_renewal_keeps_key_and_root_and_says_nothing_of_cas(tmp_path: Pa
     assert not own.changed.is_set()
 
 
-@dataclass
+@dataclass(eq=False)
 class Keeper:
     """Keeps connections, and notes which certificate was shown when it had to retire them."""
 

@@ -10,6 +10,7 @@ import pytest
 from collective.client.joining import Joined
 from collective.core.clock import ManualClock
 from collective.core.errors import (
+    CannotListenError,
     ConflictError,
     SettingsError,
     UnreachableError,
@@ -153,7 +154,7 @@ async def test_a_node_whose_address_is_taken_uses_no_code(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(SettingsError, match=f"Cannot listen on {address}: .*in use"):
+        with pytest.raises(CannotListenError, match=f"Cannot listen on {address}: .*in use"):
             await enrolment(
                 tmp_path, bootstrap, join_code=bootstrap.code, node_address=address
             ).enrol()
