@@ -27,7 +27,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-packages test-skew test-systemd simulate simulate-houses simulate-long simulate-mutants \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model test-packages test-skew test-systemd docs picture simulate simulate-houses simulate-long simulate-mutants \
 	simulate-houses-mutants test-compose test-compose-smoke check \
 	format bench bench-peers bench-houses bench-growth fuzz proto lock packages release clean
 
@@ -132,12 +132,20 @@ test-compose: $(DEV) ## The Compose example in containers: the source text's com
 test-compose-smoke: $(DEV) ## Only whether the Compose example comes up and serves
 	$(PYTEST) --timeout=1800 -m compose -k smoke tests/compose -s $(PYTEST_ARGS)
 
-check: $(DEV) ## Lint, formatting, types, import contracts, nothing past the world
+check: $(DEV) ## Lint, formatting, types, import contracts, nothing past the world, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tests.lint.world
+	$(MAKE) --no-print-directory docs
+
+docs: $(DEV) ## Build the documentation into site/, its reference made from the code; strictly
+	$(BIN)/python -m tools.docs
+	$(BIN)/zensical build --strict
+
+picture: $(DEV) ## Make docs/images/terminal.svg anew, from a run of the demo
+	$(BIN)/python -m tools.docs.picture
 
 format: $(DEV) ## Format, and fix what can be fixed safely
 	$(BIN)/ruff check --fix .
@@ -179,4 +187,4 @@ release: $(DEV) ## Release VERSION: check, run CI if it has not passed, set it, 
 	$(BIN)/python -m release cut "$(VERSION)" --output dist $(TARGETS)
 
 clean: ## Remove caches and the environment
-	rm -rf $(VENV) $(VENV)-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(VENV)-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build site docs/reference

@@ -71,13 +71,17 @@ class _HealthyNodes(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the metric without asking for figures, at registration."""
-        return [UnknownMetricFamily("collective_nodes_total", "Healthy nodes.")]
+        return [self._family()]
 
     def collect(self) -> Iterator[Metric]:
         """Yield the number of healthy nodes."""
-        family = UnknownMetricFamily("collective_nodes_total", "Healthy nodes.", labels=["member"])
+        family = self._family()
         family.add_metric([self._member], self._figures().healthy)
         yield family
+
+    @staticmethod
+    def _family() -> UnknownMetricFamily:
+        return UnknownMetricFamily("collective_nodes_total", "Healthy nodes.", labels=["member"])
 
 
 class MemberMetrics:

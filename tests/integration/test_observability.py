@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from tests.integration import processes
 from tests.integration.cluster import PATIENCE_S, Cluster, Service, running_cluster
 from tests.integration.material import Material
 from tests.integration.processes import metric, wait_for
+from tools.docs.metrics import of_a_coordinator, of_a_node, of_every_process
 
 MIB = 1024 * 1024
 COORDINATOR_NAMES = {
@@ -105,6 +107,22 @@ def test_every_metric_that_the_spec_names_is_there(used: Cluster) -> None:
     assert coordinator["collective_file_operations_total"] == "counter"
     assert coordinator["collective_operation_duration_seconds"] == "histogram"
     assert set(types(used.nodes[0])) >= NODE_NAMES
+
+
+def test_the_reference_has_every_metric_that_there_is(used: Cluster) -> None:
+    for service, more in ((used.coordinator, of_a_coordinator()), (used.nodes[0], of_a_node())):
+        exposed = {
+            name: kind
+            for name, kind in types(service).items()
+            if name.startswith("collective_") and not name.endswith("_created")
+        }
+        told = {one.name: one.kind for one in (*of_every_process(), *more)}
+        assert exposed == told
+        labels = {one.name: set(one.labels) for one in (*of_every_process(), *more)}
+        for name, one, _ in processes.samples(service):
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            if base in labels:
+                assert set(one) - {"le"} == labels[base], name
 
 
 def has_copies(node: Service, count: int) -> bool:

@@ -91,13 +91,19 @@ class Renewer:
         Args:
             collective: what they are for.
             credentials: as they are on disk.
-            addresses: where the coordinator may be.
+            addresses: where the coordinator may be.  None of those that are known: it is asked where it
+                is, and what it says is kept once it has shown that it is this member's.
             note: hears one sentence if a renewal failed that is not needed yet.
 
         Raises:
             CollectiveError: the certificate ran out and could not be renewed.
         """
-        return await self._renewed(collective, credentials, addresses, note, self._wanted)
+
+        def wanted(found: JoinedCollective, known: Credentials) -> Renew | None:
+            is_elsewhere = bool(addresses) and not set(addresses) & set(found.coordinator_addresses)
+            return self._wanted(found, known) or (self._ask if is_elsewhere else None)
+
+        return await self._renewed(collective, credentials, addresses, note, wanted)
 
     async def follow(
         self,

@@ -35,13 +35,13 @@ class PeerMetrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the metrics without asking for figures, at registration."""
-        return self._families([])
+        return [self._by_state(), *self._families([])]
 
     def collect(self) -> Iterator[Metric]:
         """Yield what there is to tell."""
         statuses = self._links.statuses()
         healthy = sum(one.is_healthy for one in statuses)
-        peers = GaugeMetricFamily("collective_peers", "Peers by state.", labels=["member", "state"])
+        peers = self._by_state()
         for state, count in (
             ("healthy", healthy),
             ("away", len(statuses) - healthy),
@@ -50,6 +50,9 @@ class PeerMetrics(Collector):
             peers.add_metric([self._member, state], count)
         yield peers
         yield from self._families(statuses)
+
+    def _by_state(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily("collective_peers", "Peers by state.", labels=["member", "state"])
 
     def _families(self, peers: Sequence[PeerStatus]) -> list[Metric]:
         return [*self._gauges(peers), *self._counts(peers), self._durations(peers)]

@@ -266,12 +266,7 @@ async def _live(
     listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
     workers = Workers("runtime", runtime.metrics, runtime.world.clock, runtime.world.randomness)
     started: list[Role] = []
-    runtime.metrics.computed(
-        "collective_ready",
-        "1 while /readyz says 200.",
-        (),
-        lambda: {(): float(not _unready(roles, stop))},
-    )
+    runtime.metrics.readiness(lambda: not _unready(roles, stop))
     try:
         if settings.metrics_address is not None:
             where = await listener.start(settings.metrics_address)

@@ -151,6 +151,12 @@ class Metrics:
         """Expose a gauge whose values ``samples`` gives at each scrape."""
         self.registry.register(_Computed(name, text, labels, samples))
 
+    def readiness(self, is_ready: Callable[[], bool]) -> None:
+        """Expose what ``/readyz`` says."""
+        self.computed(
+            "collective_ready", "1 while /readyz says 200.", (), lambda: {(): float(is_ready())}
+        )
+
     def served(self, method: str, result: str, seconds: float) -> None:
         """Count a call served (what :class:`collective.rpc.server.Listener` takes as ``served``)."""
         self._calls.labels(method=method.rpartition("/")[2], result=result).observe(seconds)

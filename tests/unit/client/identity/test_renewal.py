@@ -77,9 +77,9 @@ class Client:
         self.slept += 1
         self.on_sleep()
 
-    async def use(self) -> Credentials:
+    async def use(self, addresses: tuple[Address, ...] = ()) -> Credentials:
         known = self.store.find("alice")
-        return await self.renewer.fresh(known, self.kept, COORDINATOR, self.notes.append)
+        return await self.renewer.fresh(known, self.kept, addresses, self.notes.append)
 
     async def hear_of(self, newest: bytes) -> Credentials:
         known = self.store.find("alice")
@@ -193,6 +193,19 @@ async def test_a_coordinator_that_cannot_say_is_not_asked_with_every_command(
     client.coordinator.error = PermissionDeniedError("No.")
     for _ in range(3):
         await client.use()
+    assert client.coordinator.calls == ["ask"]
+
+
+async def test_an_address_that_is_not_known_is_asked_once_and_kept(client: Client) -> None:
+    await client.use()
+    client.coordinator.calls.clear()
+    client.coordinator.told = NEW_ADDRESS
+    await client.use(COORDINATOR)
+    assert client.coordinator.calls == []
+    await client.use(NEW_ADDRESS)
+    assert client.coordinator.calls == ["ask"]
+    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
+    await client.use(NEW_ADDRESS)
     assert client.coordinator.calls == ["ask"]
 
 

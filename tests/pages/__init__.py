@@ -1,0 +1,1 @@
+"""Pages of the documentation as scripts: what a reader types is typed by tests."""

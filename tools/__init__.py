@@ -1,0 +1,1 @@
+"""What the project itself needs: nothing here is installed or imported by ``collective``."""
