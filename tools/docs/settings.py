@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collective.cli.setup.settings_file import is_reloaded
 from collective.core.settings import SERVE_ROLES, SETTINGS, Setting
 from tools.docs.markdown import cell, code, made_from, table
 
@@ -33,7 +32,7 @@ def page() -> str:
 
 
 def _row(setting: Setting) -> tuple[str, ...]:
-    roles = [one for one in SERVE_ROLES if is_reloaded(setting.name, [one])]
+    roles = [one for one in SERVE_ROLES if setting.is_reloaded([one])]
     return (
         code(setting.name),
         cell(setting.meaning),
