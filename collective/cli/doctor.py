@@ -104,20 +104,21 @@ class _Examination:
         from collective.cli.unit_files import SETTINGS_DIR  # noqa: PLC0415 - as above
 
         told = list(configs) or list(filter(None, [os.environ.get("COLLECTIVE_CONFIG")]))
-        is_client = self._is_client()
-        files = told or ([] if is_client else list(settings_files(SETTINGS_DIR, self._world.disk)))
+        is_asked = self._is_asked_of_the_client()
+        here = [] if is_asked else list(settings_files(SETTINGS_DIR, self._world.disk))
+        files = told or here
         examined = [(file, await self._installation(file)) for file in files]
-        if is_client or not files:
+        if is_asked or self._is_joined() or not files:
             examined.append(("client", await self._client()))
         return examined
 
-    def _is_client(self) -> bool:
-        """Tell whether the command is about the client: by an option of it, or by what is joined here."""
+    def _is_asked_of_the_client(self) -> bool:
+        given = self._invocation
+        return bool(given.cert or given.coordinator or given.collective)
+
+    def _is_joined(self) -> bool:
         from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
 
-        given = self._invocation
-        if given.cert or given.coordinator or given.collective:
-            return True
         return bool(open_store(self._world).collectives())
 
     # --- installations ---------------------------------------------------------------------------

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from collective.cli import connecting, doctor, unit_files
 from collective.cli.diagnosis import certificates, client, machine, member, owners
 from collective.cli.diagnosis.findings import (
     Finding,
@@ -21,6 +24,9 @@ from collective.core.errors import ExitCode, RejectedError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.certificates import Certified
 from tests.worlds import REAL
+
+if TYPE_CHECKING:
+    from collective.cli.options import Invocation
 
 DAY_S = 86_400.0
 NOW_S = 1_800_000_000.0
@@ -144,3 +150,37 @@ def test_the_first_problem_gives_the_exit_code_and_warnings_give_none() -> None:
 def test_what_to_do_stands_below_what_is_wrong() -> None:
     lines = finding_lines([fine("a", "Well."), Finding("b", Level.PROBLEM, "Ill.", "mend it")])
     assert lines == ["ok        a: Well.", "PROBLEM   b: Ill.", "          -> mend it"]
+
+
+@pytest.mark.parametrize(
+    ("is_joined", "coordinator", "parts"),
+    [
+        (True, None, ["n.toml", "client"]),
+        (False, None, ["n.toml"]),
+        (True, "nas:8001", ["client"]),
+    ],
+)
+async def test_a_machine_that_is_server_and_client_is_looked_at_as_both(
+    is_joined: bool,
+    coordinator: str | None,
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nothing(_: object) -> list[Finding]:
+        return []
+
+    (tmp_path / "n.toml").write_text("no settings")
+    monkeypatch.setattr(unit_files, "SETTINGS_DIR", str(tmp_path))
+    monkeypatch.setattr(connecting, "open_store", lambda _: a_store(is_joined=is_joined))
+    monkeypatch.setattr(doctor._Examination, "_client", nothing)
+    monkeypatch.delenv("COLLECTIVE_CONFIG", raising=False)
+    asked = SimpleNamespace(
+        world=REAL, links=None, cert=None, coordinator=coordinator, collective=None
+    )
+    examination = doctor._Examination(cast("Invocation", asked), None, None, None)
+    assert [part.rpartition("/")[2] for part, _ in await examination.all([])] == parts
+
+
+def a_store(*, is_joined: bool) -> SimpleNamespace:
+    return SimpleNamespace(collectives=lambda: ["home.alice"] if is_joined else [])
