@@ -45,7 +45,7 @@ _WHOLE_TREES: Final = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbi
 
 GIVE_FOLDER: Final = (
     '[ -d "$0" ] || mkdir -p -m 0700 "$0" || exit 1; '
-    '[ "$(stat -c %u "$0")" = "$(stat -c %u "$1")" ] && exit 0; '
+    '[ "$(stat -L -c %u "$0")" = "$(stat -L -c %u "$1")" ] && exit 0; '
     '[ -z "$(ls -A -I lost+found "$0")" ] && exec chown --reference="$1" "$0"; '
     "echo \"$0 holds files of somebody else: name an empty folder, or if they are this unit's:"
     ' chown -R --reference=$1 $0" >&2; exit 1'

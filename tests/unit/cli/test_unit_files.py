@@ -114,6 +114,10 @@ def test_a_unit_is_given_only_what_is_new_or_empty_or_its_own(tmp_path: Path) ->
     for made in (state, theirs, disk):
         made.mkdir()
     os.chown(state, 61_234, 61_234)
+    state = (
+        tmp_path / "link"
+    )  # a unit's state folder is a link to the private one, and the link is root's
+    state.symlink_to("state")
     (disk / "lost+found").mkdir()
     (theirs / "letter").write_text("dear")
     new = tmp_path / "new" / "one"
