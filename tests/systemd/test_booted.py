@@ -246,6 +246,17 @@ def test_a_node_without_a_code_says_so_and_joins_when_one_is_there(machine: Mach
     wait_healthy(machine, 4)
 
 
+def test_a_port_that_is_taken_is_waited_for(machine: Machine) -> None:
+    unit = UNITS[0]
+    machine.run("systemctl", "stop", unit)
+    machine.run("systemd-run", "--unit=holder", "--socket-property=ListenStream=8101", "/bin/true")
+    machine.run("systemctl", "--no-block", "start", unit)
+    machine.wait(lambda: "Cannot listen on" in machine.journal(unit) or None, "refusal")
+    machine.run("systemctl", "stop", "holder.socket")
+    machine.wait_active(unit)
+    wait_healthy(machine, 3)
+
+
 def test_a_bootstrap_alone_gets_its_key_from_the_service_manager(machine: Machine) -> None:
     machine.shell(
         f"collective pki issue --ca-key {CERTS}/ca/alice-ca.key --bootstrap gate"
