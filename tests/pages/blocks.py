@@ -25,6 +25,7 @@ REASONS: Final[Mapping[str, str]] = {
     "as on a how-to's page": "tests/integration/test_pages.py runs the same commands there",
     "containers": "tests/compose does it where an engine starts",
     "make": "CI runs it",
+    "packages": "tests/release makes the packages of a tag again in a clone, and compares",
 }
 """Why a block is not run, and who tries it then.  Short on purpose: mend the page before you add one."""
 

@@ -21,6 +21,7 @@ from cyclonedx.model.bom import Bom
 from packaging.requirements import Requirement
 
 from tests.integration.test_completion import completed
+from tests.pages.blocks import blocks_of
 from tests.release.repository import ENVIRONMENT, ROOT, commit, committed_tree, git
 
 VERSION: Final = "9.8.7"
@@ -272,6 +273,39 @@ def test_a_unit_for_one_file_calls_it_and_gives_it_room_to_unpack(
     assert f"ExecStart={program} serve --config /etc/collective/node.toml" in lines
     assert "CacheDirectory=collective/node" in lines
     assert "Environment=PEX_ROOT=%C/collective/node" in lines
+
+
+def test_the_page_is_followed(released: Released, program: Path, tmp_path: Path) -> None:
+    """All of packages.md but going back, which ``test_upgrade.py`` of the catalogue does."""
+    files, home = tmp_path / "files", tmp_path / "home"
+    files.mkdir()
+    for path in released.packages.values():
+        (files / path.name).symlink_to(path)
+    for folder in ("bin", "share", ".local/share"):
+        (home / folder).mkdir(parents=True)
+    blocks = [
+        one
+        for one in blocks_of(ROOT / "docs" / "packages.md")
+        if one.is_commands and one.reason is None and "DATA_DIR" not in one.text
+    ]
+    assert len(blocks) == 4
+    script = "".join(one.text for one in blocks).replace("VERSION", VERSION)
+    script = script.replace("sudo ", "").replace("/usr/local", str(home))
+    script = script.replace("linux-x86_64", f"linux-{platform.machine()}")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=files,
+        env={"HOME": str(home), "PATH": f"{home}/bin:{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": OK\n") == len(released.packages) - 1
+    assert f"collective {VERSION}\n" in done.stdout
+    for root in (home / ".local", home):
+        assert (root / "share/man/man1/collective-put.1").is_file()
+        assert (root / "share/bash-completion/completions/collective").is_file()
 
 
 def test_pages_and_completions_lie_where_a_prefix_has_them(released: Released) -> None:

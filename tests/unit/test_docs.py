@@ -134,6 +134,7 @@ def test_the_reference_has_every_service_and_message(made: dict[str, str]) -> No
 FOLLOWED = {
     "README.md": "tests/integration/test_readme.py",
     "docs/federation.md": "tests/integration/federation/test_page.py",
+    "docs/packages.md": "tests/release/test_cutting.py",
     **dict.fromkeys(
         [
             str(one.relative_to(ROOT))

@@ -2,7 +2,7 @@
 
 import errno
 import os
-import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -25,6 +25,7 @@ from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.test_standing import join
 from tests.contract.catalog.test_standing import node as node_named
 from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, names, p
+from tests.pages.blocks import ROOT, blocks_of
 
 BEFORE_LENGTHS = 9
 """The last schema in which a chunk was its id alone."""
@@ -318,6 +319,13 @@ def schema_of(path: Path) -> int:
     return int(found[0])
 
 
+def go_back(folder: Path) -> None:
+    """Type what docs/packages.md says."""
+    (block,) = [one for one in blocks_of(ROOT / "docs/packages.md") if "DATA_DIR" in one.text]
+    script = block.text.replace("DATA_DIR/catalog", str(folder))
+    subprocess.run(["bash", "-euc", script], check=True)
+
+
 async def test_an_upgrade_begins_with_a_copy_that_can_be_gone_back_to(
     engines: SqliteEngines, tmp_path: Path
 ) -> None:
@@ -336,9 +344,7 @@ async def test_an_upgrade_begins_with_a_copy_that_can_be_gone_back_to(
     await (await engines.open()).upkeep.snapshot()  # a start without an upgrade makes none
     assert copies(tmp_path) == [name, f"{name}.b3"]
     await engines.close()
-    for path in list(tmp_path.glob("catalog.db*")):  # as docs/packages.md has it
-        path.rename(tmp_path / f"newer-{path.name}")
-    shutil.copy(copy, tmp_path / DATABASE)
+    go_back(tmp_path)
     assert await names(await engines.open(), "/") == ["/d"]
 
 
