@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.order import sort_longest_first
@@ -36,6 +37,12 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("virtual_time") is not None:
         return {"virtual time": VirtualTimeLoop}
     return {"real time": asyncio.new_event_loop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Log everything again: a test before this one may have had structlog leave lines out."""
+    structlog.reset_defaults()
 
 
 @pytest.hookimpl(trylast=True)

@@ -85,6 +85,20 @@ class Machine:
                     return pid
         return None
 
+    def end(self) -> None:
+        """Power the machine off; after half a minute end it with all that runs in it.
+
+        The signal is for its init: systemd-nspawn itself would die of it, and leave the machine running.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._init, signal.SIGRTMIN + 4)
+        try:
+            self._container.wait(30)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)
+            self._container.wait()
+
     def command(self, *arguments: str) -> list[str]:
         """Return what runs ``arguments`` in the machine."""
         return ["nsenter", "-t", str(self._init), "-a", *arguments]
@@ -154,6 +168,7 @@ def booted(folder: Path) -> Iterator[Machine]:
         container = subprocess.Popen(
             [*command, "-b"], stdin=subprocess.DEVNULL, stdout=console, stderr=console
         )
+    machine: Machine | None = None
     try:
         machine = Machine(container, log)
         states = {"running", "degraded"}
@@ -165,9 +180,7 @@ def booted(folder: Path) -> Iterator[Machine]:
         machine.wait(is_up, "system that runs")
         yield machine
     finally:
-        container.send_signal(signal.SIGRTMIN + 4)  # power off, see systemd-nspawn(1)
-        try:
-            container.wait(30)
-        except subprocess.TimeoutExpired:
-            container.kill()
-            container.wait()
+        if machine is not None:
+            machine.end()
+        container.kill()  # what never booted
+        container.wait()

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from collective.core.errors import SettingsError, UnreachableError
+from collective.core.errors import CannotListenError, UnreachableError
 from collective.core.units import Address
 from collective.rpc.acceptor import HANDSHAKES_MAX, Door
 from collective.rpc.connect import open_stream
@@ -187,5 +187,5 @@ async def test_a_name_that_leads_to_ipv6_where_there_is_none(
     assert address.port
     door.close()
     found.pop()
-    with pytest.raises(SettingsError, match="not here"):
+    with pytest.raises(CannotListenError, match="not here"):
         await door.open(Address("localhost", 0))
