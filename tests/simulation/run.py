@@ -115,7 +115,8 @@ class Report:
         for kind, n in sorted(faults.items()):
             yield f"  {n:7}  {kind.removeprefix('fault: ')}"
         for what in TOLD:
-            yield f"  {self.counts[what]:7}  ({what})"
+            if self.counts[what]:
+                yield f"  {self.counts[what]:7}  ({what})"
 
     def missing(self, least: Mapping[str, int]) -> list[str]:
         """Return what the run falls short of, where each kind of fault is to happen as often as ``least`` says."""
