@@ -120,6 +120,8 @@ class Heartbeat:
     """The highest position that it was told; None before the first."""
     revoked: RevokedStatement
     """What it remembers."""
+    trusted_digests: frozenset[bytes]
+    """SHA-256 of the key of each CA of the member that it trusts."""
 
     @property
     def obeys(self) -> str:

@@ -67,6 +67,8 @@ class LiveNode:
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
     key_digest: bytes = b""
     """SHA-256 of its own key, as of its last heartbeat."""
+    trusted_digests: frozenset[bytes] = frozenset()
+    """SHA-256 of the key of each CA that it trusted at its last heartbeat."""
     obeys: str = ""
     """Id of the catalogue that it obeyed last, as it says."""
     changed: bool = False
@@ -103,6 +105,7 @@ class Report:
     certificate_expires_ms: int
     authority_digest: bytes = b""
     key_digest: bytes = b""
+    trusted_digests: frozenset[bytes] = frozenset()
     disk: DiskState = DiskState.OK
 
 
@@ -259,6 +262,7 @@ class LiveNodes:
         live.promised_bytes = 0
         live.authority_digest = report.authority_digest
         live.key_digest = report.key_digest
+        live.trusted_digests = report.trusted_digests
         if live.last_heartbeat_s >= live.refused_until_s:
             live.refused = ""
         live.changed = True

@@ -81,6 +81,7 @@ class NodeRegistry:
                 certificate_expires_ms=int(peer.expires_s * 1000),
                 authority_digest=peer.authority_digest,
                 key_digest=peer.key_digest,
+                trusted_digests=said.trusted_digests,
                 disk=said.disk,
             ),
         )

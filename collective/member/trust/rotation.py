@@ -1,7 +1,8 @@
 """Replacing the member's CA while everything runs: begin, who is still to follow, finish.
 
 Overlap: both CAs count, servers still show leaves of the old one, users' renewals are of the new
-one, and nodes hear of it by heartbeat.  Finish: the new CA signs everything and the old key is
+one, and nodes hear of it by heartbeat, and say by the next which CAs they trust: only that shows that the
+answer arrived, and no clock.  Finish: the new CA signs everything and the old key is
 destroyed; nodes and bootstraps renew at once; when all have, only the new one counts.  Force shuts out
 those who had not followed when it was given, and waits for the others for a bounded time.
 Who has followed is noted (:mod:`collective.member.trust.followers`).  Each step stands in the audit, written
@@ -148,7 +149,7 @@ class Rotation:
             waiting |= set(self._followers.seen_old)
             waiting -= set(self._followers.followed)
             for live in self._table.all():
-                if live.record.last_seen_ms <= self._followers.begun_ms:
+                if known.newest.digest not in live.trusted_digests:
                     waiting.add(str(self._table.identity(live.record.node)))
         else:
             waiting |= {who for who in holders if SpiffeId.parse(who).role == "bootstrap"}

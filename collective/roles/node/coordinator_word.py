@@ -46,6 +46,11 @@ class Trust(Protocol):
 class HearsOfAuthorities(Protocol):
     """Decides which CAs are followed."""
 
+    @property
+    def trusted_digests(self) -> Sequence[bytes]:
+        """SHA-256 of the key of each CA of the own domain that is trusted now."""
+        ...
+
     def hear(self, told: Told) -> None:
         """Take note of the CAs that an answer names."""
         ...
@@ -95,6 +100,11 @@ class CoordinatorWord:
     def peers_digest(self) -> bytes:
         """What the coordinator calls the peers that it named last."""
         return self._trust.peers_digest
+
+    @property
+    def trusted_digests(self) -> Sequence[bytes]:
+        """SHA-256 of the key of each CA of the own domain that is trusted now."""
+        return self._renewal.trusted_digests
 
     @property
     def knows_inventory(self) -> bool:

@@ -125,6 +125,7 @@ class Heartbeat(Worker):
                 draining=self._draining,
                 leaves_out_revoked=leaves_out,
                 peers_digest=self._word.peers_digest,
+                trusted_digests=self._word.trusted_digests,
             )
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)

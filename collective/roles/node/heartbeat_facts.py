@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -72,7 +72,12 @@ class HeartbeatFacts:
         return self._store.chunk_count
 
     def heartbeat(
-        self, *, draining: bool, leaves_out_revoked: bool, peers_digest: bytes
+        self,
+        *,
+        draining: bool,
+        leaves_out_revoked: bool,
+        peers_digest: bytes,
+        trusted_digests: Sequence[bytes],
     ) -> node_pb.HeartbeatRequest:
         """Return a heartbeat.
 
@@ -80,6 +85,7 @@ class HeartbeatFacts:
             draining: whether the node is about to stop.
             leaves_out_revoked: the coordinator knows by the MAC alone what is remembered as revoked.
             peers_digest: what the coordinator calls the peers that it named last.
+            trusted_digests: SHA-256 of the key of each CA of the own domain that is trusted.
         """
         kept = self._memory.kept
         return node_pb.HeartbeatRequest(
@@ -99,6 +105,7 @@ class HeartbeatFacts:
             revocation_mac=kept.revocation_mac,
             disk=self._disk.state.value,
             peers_digest=peers_digest,
+            trusted_digests=list(trusted_digests),
         )
 
     async def inventory(self) -> AsyncIterator[node_pb.InventoryPage]:

@@ -25,6 +25,8 @@ from collective.rpc.gen.collective.v1 import node as node_pb
 PAGE_MAX_COPIES: Final = 50_000
 PROBLEMS_MAX: Final = 1000
 _KEY_IDS_MAX: Final = 64
+_TRUSTED_MAX: Final = 8
+"""CAs of one member that a node trusts: two while one takes the other's place."""
 _TEXT_MAX: Final = 64
 _GENERATION_MAX = (1 << 63) - 1
 _FINDINGS = {
@@ -62,7 +64,11 @@ def stated_from(message: node_pb.CatalogPosition | None) -> StatedPosition | Non
 
 def heartbeat_from(message: node_pb.HeartbeatRequest) -> Heartbeat:
     """Return a checked heartbeat; whether it is to be believed is not for here."""
-    if len(message.key_ids) > _KEY_IDS_MAX or len(message.version) > _TEXT_MAX:
+    if (
+        len(message.key_ids) > _KEY_IDS_MAX
+        or len(message.version) > _TEXT_MAX
+        or len(message.trusted_digests) > _TRUSTED_MAX
+    ):
         raise UsageError("The heartbeat is malformed.")
     return Heartbeat(
         instance_id=parse_hex_id(message.instance_id),
@@ -81,6 +87,7 @@ def heartbeat_from(message: node_pb.HeartbeatRequest) -> Heartbeat:
             None if message.revoked_left_out else list(message.revoked),
             bytes(message.revocation_mac),
         ),
+        trusted_digests=frozenset(map(bytes, message.trusted_digests)),
     )
 
 

@@ -147,9 +147,11 @@ class Household(House):
 
     def is_calm_since(self, at_s: float) -> bool:
         """Tell whether nothing went wrong in the house since ``at_s``, nor shortly before."""
-        started_s = self.member.started_s[self.member.coordinator]
+        heartbeat_s = self.member.coordinator_settings.heartbeat_interval_s
+        # a coordinator that starts has its nodes with their next heartbeat
+        started_s = self.member.started_s[self.member.coordinator] + heartbeat_s
         # nodes that come late are reached with their next heartbeat but one
-        came_s = self.nodes_came_s + 2 * self.member.coordinator_settings.heartbeat_interval_s
+        came_s = self.nodes_came_s + 2 * heartbeat_s
         is_disturbed = self._disturbances or self.restoring or self.nodes_are_late
         if is_disturbed or not self.member.is_ready(self.member.coordinator):
             return False

@@ -110,6 +110,17 @@ def test_a_local_call_of_a_calm_house_waits_for_nobody(
             alice.loop.run(clerk.act(home))
 
 
+@pytest.mark.parametrize(("since_s", "is_calm"), [(33.0, True), (31.0, False)])
+def test_a_house_is_calm_once_its_nodes_are_known_to_a_coordinator_that_started(
+    alice: Household, since_s: float, is_calm: bool
+) -> None:
+    alice.loop.now_s = 40.0
+    alice._disturbed_s = alice.nodes_came_s = -100.0
+    alice.member.started_s[alice.member.coordinator] = 0.0
+    with mock.patch.object(alice.member, "is_ready", return_value=True):
+        assert alice.is_calm_since(since_s) is is_calm, "a heartbeat is 20 s, and 12 s are allowed"
+
+
 @pytest.mark.parametrize("what", ["_root", "_status"])
 @pytest.mark.parametrize("shown", ["bob", "nobody", "a stranger too"])
 def test_the_root_and_the_status_show_each_peer_and_nobody_else(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from collective.core.units import Address
 from tests.simulation.clients import rarely
 from tests.simulation.faults import FAULTS_LEAST
 from tests.simulation.houses.hostility import Forger, PeerLies
@@ -30,6 +32,8 @@ AHEAD_S: Final = (60.0, 300.0)
 APART_MOST_S: Final = 330.0
 """How long a house is cut off from others that is to replace its CA meanwhile, at most."""
 TRIES: Final = 5
+FIRST_PORT: Final = 9000
+"""From here on nobody listens: addresses that a coordinator says it has are so numbered."""
 ALONE_S: Final = 200.0
 """So long after a removal that was not seen the two do not peer again: the other hears of it meanwhile."""
 BETWEEN: Final = "between houses: "
@@ -47,6 +51,7 @@ OF_A_HOUSE: Final = (
 """Kinds that a house has where it stands alone, too."""
 OWN: Final = (
     "clock off",
+    "addresses changed",
     "CA rotated",
     "CA replaced unseen",
     "peer removed",
@@ -61,6 +66,7 @@ COUNTED: Final = (*(f"{BETWEEN}{kind}" for kind in LINKS), *OWN, "peered")
 OFTEN: Final[dict[str, float]] = {
     "peer removed": 1.5,
     "CA rotated": 1.5,
+    "addresses changed": 1.5,
     "peer forges": 2,
     "coordinator restored": 2.5,
     "coordinator restored from a tar": 1.5,
@@ -88,6 +94,7 @@ class Troubles:
         self._links = LinkFaults(network, self._chance, self)
         self._machines = {name: house for house in houses for name in self._names_of(house)}
         network.where = self._where
+        self._addresses = FIRST_PORT
         ways = self._links.kinds() | {THIN: self._links.thin}
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
             f"{BETWEEN}{kind}": act for kind, act in ways.items()
@@ -96,6 +103,7 @@ class Troubles:
             kinds[kind] = lambda kind=kind: self._in_a_house(kind)  # type: ignore[misc]
         own = (
             self._clock,
+            self._change_addresses,
             self._rotate,
             self._replace_unseen,
             self._remove,
@@ -195,6 +203,25 @@ class Troubles:
         with house.disturbed():
             await asyncio.sleep(self._chance.uniform(5.0, 60.0))
             clock.offset_s = 0.0
+
+    async def _change_addresses(self) -> None:
+        """Start a coordinator anew with one more address for others, and soon once more with another."""
+        house = self._chance.choice(self._houses)
+        member = house.member
+        for _ in range(2):
+            if house.rotates or not member.machines[member.coordinator].alive:
+                return
+            self._addresses += 1
+            ours = [member.coordinator_address, Address(member.coordinator, self._addresses)]
+            self._chance.shuffle(ours)
+            member.coordinator_settings = replace(
+                member.coordinator_settings, advertise_addresses=tuple(ours)
+            )
+            self._trace.fault("addresses changed", f"{house.domain} {ours}")
+            with house.disturbed():
+                await member.stop(member.coordinator)
+                await house.faults.down_for(member.coordinator)
+            await asyncio.sleep(self._chance.uniform(2.0, 8.0))
 
     # --- several houses --------------------------------------------------------------------------
 

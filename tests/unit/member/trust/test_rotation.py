@@ -37,7 +37,7 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
 from collective.placement.node_states import Timers
 from collective.roles.coordinator.personas import Personas
-from tests.unit.member.cluster import record
+from tests.unit.member.cluster import record, report
 from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
@@ -83,6 +83,33 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await catalog.close()
 
 
+def follows(desk: Desk, name: str) -> None:
+    """Have a node that trusts the newest CA."""
+    desk.table.add(record(name))
+    live = desk.table.get(NodeId(name))
+    assert live is not None
+    live.trusted_digests = frozenset((desk.own.authorities.newest.digest,))
+
+
+async def test_a_node_is_waited_for_until_it_says_that_it_trusts_the_new_ca(desk: Desk) -> None:
+    node = NodeId("alice-node-01")
+    desk.table.add(record(node))
+    await desk.rotation.begin(OPERATOR)
+    # heard of since, and by a clock that was ahead long after: no answer need have arrived
+    desk.clock.advance(1.0)
+    old, new = desk.own.authority.digest, desk.own.authorities.newest.digest
+    for trusted, waits in (((old,), True), ((old, new), False)):
+        desk.clock.jump_wall(3600.0)
+        desk.table.heard(node, replace(report(node), trusted_digests=frozenset(trusted)))
+        desk.clock.jump_wall(-3600.0)
+        progress = await desk.rotation.progress()
+        assert progress.waiting == ([f"spiffe://home.alice/node/{node}"] if waits else [])
+        if waits:
+            with pytest.raises(ConflictError, match="have no certificate of the new CA"):
+                await desk.rotation.finish(OPERATOR, force=False)
+    assert (await desk.rotation.finish(OPERATOR, force=False)).phase is Phase.CLOSING
+
+
 async def test_every_step_of_a_rotation_is_in_the_audit(desk: Desk) -> None:
     old = desk.own.authority.digest.hex()
     await desk.rotation.begin(OPERATOR)
@@ -112,7 +139,7 @@ async def test_a_forced_end_names_in_the_audit_who_was_shut_out(desk: Desk) -> N
 
 async def test_force_added_while_the_old_ca_ends_is_in_the_audit_once(desk: Desk) -> None:
     await desk.rotation.begin(OPERATOR)
-    desk.table.add(replace(record("alice-node-01"), last_seen_ms=2**60))
+    follows(desk, "alice-node-01")
     await desk.rotation.finish(OPERATOR, force=False)
     before = len(await desk.rows())
     await desk.rotation.finish(OPERATOR, force=True)
@@ -125,7 +152,7 @@ async def forced_while_a_node_follows(desk: Desk) -> None:
     """Force the end of the old CA; one node was there since the beginning, one was not."""
     await desk.rotation.begin(OPERATOR)
     desk.table.add(record("alice-node-01"))
-    desk.table.add(replace(record("alice-node-02"), last_seen_ms=2**60))
+    follows(desk, "alice-node-02")
     progress = await desk.rotation.finish(OPERATOR, force=True)
     assert progress.waiting == ["spiffe://home.alice/node/alice-node-02"]
 

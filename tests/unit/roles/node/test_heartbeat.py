@@ -130,6 +130,7 @@ class Bench:
         self.revoked: list[RevocationSet] = []
         self.told: list[Told] = []
         self.peers_digest = b""
+        self.trusted_digests = [b"a CA"]
         self.peers: list[tuple[Domain, Sequence[bytes], Sequence[str]]] = []
         self.asked = 0
         self.why = ""
@@ -194,6 +195,14 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         made = Bench(tmp_path, store)
         yield made
         await made.memory.close()
+
+
+async def test_a_heartbeat_tells_which_cas_are_trusted(bench: Bench) -> None:
+    await bench.beat()
+    bench.trusted_digests = [b"a CA", b"its successor"]
+    await bench.beat()
+    told = [list(message.trusted_digests) for message in bench.coordinator.heard]
+    assert told == [[b"a CA"], [b"a CA", b"its successor"]]
 
 
 async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench) -> None:

@@ -356,6 +356,13 @@ class HeartbeatRequest(betterproto2.Message):
     of the answer that named the peers which count here
     """
 
+    trusted_digests: "list[bytes]" = betterproto2.field(
+        22, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    SHA-256 of the keys of this domain's CAs that the node trusts
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.node", "HeartbeatRequest", HeartbeatRequest
