@@ -174,10 +174,10 @@ def set_up(
     )
     from collective.cli.setup.preflight import preflight  # noqa: PLC0415 - as above
     from collective.cli.setup.settings_file import settings_text  # noqa: PLC0415 - as above
-    from collective.core.settings import load_settings  # noqa: PLC0415 - as above
+    from collective.core.settings import file_settings  # noqa: PLC0415 - as above
 
     text = settings_text(roles, chosen, command)
-    settings = load_settings((), {}, {"COLLECTIVE_CONFIG": place.settings}, lambda _: text.encode())
+    settings = file_settings(place.settings, lambda _: text.encode())
     world = invocation.world
     before = place.present()
     findings = asyncio.run(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
-import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.local import LocalInvocation, local_command
+from collective.cli.own_command import own_command
+from collective.cli.setup.placing import Place
 from collective.cli.unit_files import (
     SETTINGS_DIR,
     UNIT_DIR,
@@ -26,7 +28,7 @@ from collective.cli.unit_files import (
 )
 from collective.core.disk import Disk
 from collective.core.errors import NotFoundError, OperatorError, SettingsError, UsageError
-from collective.core.settings import SERVE_ROLES, ServeSettings, load_settings
+from collective.core.settings import SERVE_ROLES, ServeSettings, file_settings
 from collective.core.small_files import read_small, write_atomically
 
 app = typer.Typer(no_args_is_help=True, help="Units of systemd, which keep a member running.")
@@ -111,44 +113,30 @@ def _name(roles: Sequence[str], config: str) -> str:
     if roles:
         return default_name(roles)
     if config:
-        return posixpath.basename(config).removesuffix(".toml")
+        return Place.of(config).name
     raise UsageError("Say which process: --role coordinator, node or bootstrap, or --config FILE.")
 
 
 def _plan(roles: Sequence[str], name: str, path: str, disk: Disk, *, is_needed: bool) -> UnitPlan:
     """Return the plan of the settings file; without one, where that may be, of its role alone."""
-    command = _own_command()
     if disk.exists(path):
-        return plan_of(
-            _settings(roles, path, disk),
-            name=name,
-            command=command,
-            settings_file=path,
-            is_single_file=_is_single_file(command),
-        )
-    if is_needed:
+        settings = _settings(roles, path, disk)
+    elif is_needed:
         raise NotFoundError(
             f"{path} does not exist; make it first: collective init --output {path}"
         )
-    if not roles:
+    elif not roles:
         raise UsageError(f"{path} does not exist; give --role, or another --config.")
-    wanted = [one for one in SERVE_ROLES if one in roles]
-    plain = ServeSettings(roles=frozenset(wanted))
+    else:
+        settings = ServeSettings(roles=frozenset(one for one in SERVE_ROLES if one in roles))
+    command = own_command()
     return plan_of(
-        plain,
+        settings,
         name=name,
         command=command,
         settings_file=path,
         is_single_file=_is_single_file(command),
     )
-
-
-def _own_command() -> tuple[str, ...]:
-    """Return how this program is called, by an absolute path."""
-    called = shutil.which(sys.argv[0]) or ""
-    if posixpath.basename(called) == "collective":
-        return (os.path.abspath(called),)
-    return (sys.executable, "-m", "collective")
 
 
 def _is_single_file(command: tuple[str, ...]) -> bool:
@@ -159,18 +147,13 @@ def _is_single_file(command: tuple[str, ...]) -> bool:
 
 def _settings(roles: Sequence[str], path: str, disk: Disk) -> ServeSettings:
     """Return the settings of a file, which alone says the roles: the unit's process is told no others."""
-
-    def load(told: Sequence[str]) -> ServeSettings:
-        return load_settings(
-            told, {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
-        )
-
+    read = partial(read_small, disk=disk)
     try:
-        settings = load(())
+        settings = file_settings(path, read)
     except SettingsError as error:
         if not roles:
             raise
-        load(roles)  # another fault than that it says none
+        file_settings(path, read, roles)  # another fault than that it says none
         line = " ".join(roles)
         raise SettingsError(f'{path} says no role; add the line: role = "{line}"') from error
     if roles and set(roles) != settings.roles:

@@ -106,7 +106,7 @@ class UnitPlan:
     @property
     def unit(self) -> str:
         """The unit's name."""
-        return f"collective-{self.name}.service"
+        return unit_of(self.name)
 
     @property
     def user(self) -> str:
@@ -122,6 +122,11 @@ class UnitPlan:
     def certificates_dir(self) -> str:
         """Where the operator may put keys and certificates that the process is to begin with."""
         return f"{SETTINGS_DIR}/{self.name}.certs"
+
+
+def unit_of(name: str) -> str:
+    """Return the name of the unit of the process ``name``."""
+    return f"collective-{name}.service"
 
 
 def check_name(text: str) -> str:

@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from collective import __version__
@@ -23,7 +24,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.ids import NodeId
-from collective.core.settings import ServeSettings, load_settings
+from collective.core.settings import ServeSettings, file_settings
 from collective.core.small_files import read_small
 from collective.core.units import Address
 from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
@@ -52,13 +53,10 @@ class Installation:
     def of(cls, path: str, disk: Disk) -> Installation:
         """Read the settings file at ``path``; NotFoundError, or SettingsError where it cannot be used."""
         try:
-            settings = load_settings(
-                (), {}, {"COLLECTIVE_CONFIG": path}, lambda file: read_small(file, disk=disk)
-            )
+            settings = file_settings(path, partial(read_small, disk=disk))
         except NotJoinedError as error:
             raise NotFoundError(f"The settings file {path} does not exist.") from error
-        name = posixpath.basename(path).removesuffix(".toml")
-        place = Place(name, posixpath.abspath(path))
+        place = Place.of(path)
         base = place.state if place.is_for_units else "."
         return cls(
             settings,
@@ -74,11 +72,6 @@ class Installation:
         if told is None:
             return self.place.code if self.place.is_for_units else None
         return posixpath.join(self.base, told)
-
-    @property
-    def settings_base(self) -> str:
-        """The settings file's path without its ending: other files of the process have others."""
-        return self.place.settings.removesuffix(".toml")
 
     @property
     def base(self) -> str:
@@ -201,7 +194,7 @@ class Inspection:
     def _exposed(self) -> list[Finding]:
         """Return what is secret and others can read: in the cert dir, and beside the settings."""
         it, found = self._it, []
-        for folder in (it.cert_dir, f"{it.settings_base}.certs"):
+        for folder in (it.cert_dir, f"{it.place.stem}.certs"):
             if self._disk.exists(folder):
                 found += owners.exposed_keys(folder)
         if it.code_file is not None and owners.is_exposed(it.code_file):

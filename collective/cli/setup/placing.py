@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT
+from collective.cli.own_command import own_command
+from collective.cli.unit_files import SETTINGS_DIR, STATE_ROOT, unit_of
 from collective.core.disk import Disk
 from collective.core.disk_errors import disk_errors
 from collective.core.errors import ConflictError, OperatorError, PermissionDeniedError, UsageError
@@ -50,8 +51,19 @@ class Place:
             )
         if not output:
             folder = SETTINGS_DIR if os.geteuid() == 0 else "."
-            output = posixpath.join(folder, f"{name}.toml")
+            output = posixpath.join(folder, f"{name}{_SUFFIX}")
         return cls(name, posixpath.abspath(output))
+
+    @classmethod
+    def of(cls, settings: str) -> Place:
+        """Return the place of a process whose settings file is there already."""
+        path = posixpath.abspath(settings)
+        return cls(posixpath.basename(path).removesuffix(_SUFFIX), path)
+
+    @property
+    def stem(self) -> str:
+        """The settings file's path without its ending: other files of the process have others."""
+        return self.settings.removesuffix(_SUFFIX)
 
     @property
     def is_for_units(self) -> bool:
@@ -74,14 +86,14 @@ class Place:
     @property
     def code(self) -> str:
         """The file with the code by which a node joins."""
-        return f"{self.settings.removesuffix(_SUFFIX)}.code"
+        return f"{self.stem}.code"
 
     @property
     def state(self) -> str:
         """The folder that has data dir and cert dir, unless settings say otherwise."""
         if self.is_for_units:
             return f"{STATE_ROOT}/{self.name}"
-        return self.settings.removesuffix(_SUFFIX)
+        return self.stem
 
     def folders(self) -> dict[str, str]:
         """Return the settings that lead to :attr:`state`; none where the unit does."""
@@ -148,7 +160,7 @@ class Place:
         return [
             f"collective systemd install --name {self.name}",
             "systemctl daemon-reload",
-            f"systemctl enable --now collective-{self.name}.service",
+            f"systemctl enable --now {unit_of(self.name)}",
         ]
 
     def start(self) -> None:
@@ -160,8 +172,8 @@ class Place:
         own = [sys.executable, "-m", "collective"]
         if not self.is_managed:
             os.execv(own[0], [*own, "serve", "--config", self.settings])  # noqa: S606 - ourselves
-        unit = f"collective-{self.name}.service"
-        self._run([*_called(), "systemd", "install", "--name", self.name])
+        unit = unit_of(self.name)
+        self._run([*own_command(), "systemd", "install", "--name", self.name])
         self._run(["systemctl", "daemon-reload"])
         # Not waited for: a node is ready once its coordinator has answered.
         self._run(["systemctl", "enable", unit])
@@ -173,11 +185,3 @@ class Place:
             raise OperatorError(
                 f"'{' '.join(command)}' failed; mend what it says, and run it again yourself."
             )
-
-
-def _called() -> list[str]:
-    """Return how this program was called, so that the unit calls it the same way."""
-    name = sys.argv[0]
-    return (
-        [name] if posixpath.basename(name) == "collective" else [sys.executable, "-m", "collective"]
-    )

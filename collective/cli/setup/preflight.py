@@ -12,7 +12,7 @@ from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ExitCode
-from collective.core.settings import ServeSettings, load_settings
+from collective.core.settings import ServeSettings, file_settings
 from collective.core.units import Address
 from collective.pki.invite_code import InviteCode
 from collective.rpc.links import Links
@@ -63,7 +63,7 @@ def ports_of(before: bytes | None) -> frozenset[int]:
     if before is None:
         return frozenset()
     try:
-        settings = load_settings((), {}, {"COLLECTIVE_CONFIG": "before"}, lambda _: before)
+        settings = file_settings("before", lambda _: before)
     except CollectiveError:
         return frozenset()
     return frozenset(address.port for address in listening_addresses(settings).values())

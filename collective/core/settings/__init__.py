@@ -15,7 +15,7 @@ from collective.core.settings.declared import (
     ServeSettings,
     Setting,
 )
-from collective.core.settings.loading import load_settings, unknown_variables
+from collective.core.settings.loading import file_settings, load_settings, unknown_variables
 
 __all__ = [
     "PREFIX",
@@ -24,6 +24,7 @@ __all__ = [
     "LogLevel",
     "ServeSettings",
     "Setting",
+    "file_settings",
     "load_settings",
     "unknown_variables",
 ]

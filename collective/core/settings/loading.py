@@ -61,6 +61,13 @@ def load_settings(
     return _complete(_roles(wanted), values)
 
 
+def file_settings(
+    path: str, read_file: Callable[[str], bytes], roles: Iterable[str] = ()
+) -> ServeSettings:
+    """Return what the settings file at ``path`` says without flags and variables; raises as above."""
+    return load_settings(roles, {}, {CONFIG_VARIABLE: path}, read_file)
+
+
 def unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return variables that look like ours and are none, for a warning at start."""
     known = {setting.variable for setting in SETTINGS} | CLIENT_VARIABLES | {PREFIX + "ROLE"}
