@@ -212,9 +212,7 @@ class _Examination:
 
         clock = self._world.clock
         status = await collective.status()
-        offset_s = (
-            (collective.server_time_ms / 1000 - clock.wall_s()) if collective.server_time_ms else 0
-        )
+        offset_s = await collective.server_time_ms() / 1000 - clock.wall_s()
         found = [machine.skew_finding(offset_s, f"the coordinator of {status.domain}")]
         found += member.of_status(status, clock.wall_s())
         found += await member.direct_reach(status)

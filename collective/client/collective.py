@@ -192,10 +192,11 @@ class Collective:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
         return self._channel.newest_authority
 
-    @property
-    def server_time_ms(self) -> int:
-        """The coordinator's clock as it said with its last answer, Unix milliseconds; 0: not said."""
-        return self._channel.server_time_ms
+    async def server_time_ms(self) -> int:
+        """Ask the coordinator what its clock shows, Unix milliseconds."""
+        from collective.rpc.probing import time_of  # noqa: PLC0415 - few need it
+
+        return await time_of(self._channel)
 
     # --- names ---------------------------------------------------------------------------------
 

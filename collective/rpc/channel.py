@@ -179,7 +179,7 @@ class RpcChannel(Channel):
 
     @property
     def server_time_ms(self) -> int:
-        """The server's clock as it said with its last answer, Unix milliseconds; 0: it said nothing."""
+        """The server's clock as its last health check told it, Unix milliseconds; 0: it has told nothing."""
         return self._server_time_ms
 
     @property

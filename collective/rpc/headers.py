@@ -17,7 +17,9 @@ REQUEST_ID_KEY: Final = "x-request-id"
 NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
 """Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
 SERVER_TIME_KEY: Final = "x-collective-time-ms"
-"""Initial metadata of every answer: the server's clock, Unix milliseconds; for people to compare with."""
+"""Initial metadata of a health check's answer: the server's clock, Unix milliseconds, for people to compare with.
+
+No table of headers can keep what changes with each answer; so no other answer has it."""
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 """What a bootstrap adds to a join: SHA-256 (hex) of the leaf that it showed the joiner."""
 SOURCE_KEY: Final = "x-collective-source"

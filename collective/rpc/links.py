@@ -134,7 +134,7 @@ class Channel(Protocol):
 
     @property
     def server_time_ms(self) -> int:
-        """The server's clock as it said with its last answer, Unix milliseconds; 0: it said nothing.
+        """The server's clock as its last health check told it, Unix milliseconds; 0: it has told nothing.
 
         For people to compare with theirs: nothing is decided by it.
         """

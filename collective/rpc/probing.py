@@ -20,7 +20,7 @@ from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.certificates import Certified
 from collective.rpc.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
-from collective.rpc.links import Links
+from collective.rpc.links import Channel, Links
 from collective.rpc.tls import ALPN_GRPC
 from collective.rpc.unverified import UnverifiedGate
 
@@ -171,7 +171,16 @@ async def time_at(links: Links, bootstraps: tuple[Address, ...]) -> int:
         connect_timeout_s=TIMEOUT_S,
     )
     async with channel:
-        await channel.stub(HealthStub).check(HealthCheckRequest(), timeout=TIMEOUT_S)
-        if not channel.server_time_ms:
-            raise UnreachableError("The bootstrap says no time; it is of an older version.")
-        return channel.server_time_ms
+        return await time_of(channel)
+
+
+async def time_of(channel: Channel) -> int:
+    """Return the clock of who answers on ``channel``, Unix milliseconds.
+
+    Raises:
+        UnreachableError: Nobody answers, or not with a time.
+    """
+    await channel.stub(HealthStub).check(HealthCheckRequest(), timeout=TIMEOUT_S)
+    if not channel.server_time_ms:
+        raise UnreachableError(f"{channel} does not say what its clock shows.")
+    return channel.server_time_ms

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
 OVERDUE_INTERVAL_S: Final = 1.0
+_HEALTH: Final = "/grpc.health.v1.Health/"
 
 
 class _H2End:
@@ -127,7 +128,8 @@ class TlsListener(Server):
         )
         listen(self, RecvRequest, self._on_request)
         self._newest_authority = newest_authority
-        listen(self, SendInitialMetadata, self._say_beside)
+        if newest_authority is not None:
+            listen(self, SendInitialMetadata, self._say_newest_authority)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -301,8 +303,7 @@ class TlsListener(Server):
         if self._refusals is not None:
             self._refusals.connection(source, error)
 
-    async def _say_beside(self, event: SendInitialMetadata) -> None:
-        event.metadata[SERVER_TIME_KEY] = str(int(self._clock.wall_s() * 1000))
+    async def _say_newest_authority(self, event: SendInitialMetadata) -> None:
         newest = self._newest_authority() if self._newest_authority else b""
         if newest:
             event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()
@@ -316,6 +317,9 @@ class TlsListener(Server):
         async def served(stream: Stream[Any, Any]) -> None:
             connection = self._connection_of(peer)
             connection.used_s = self._clock.monotonic_s()
+            if name.startswith(_HEALTH):
+                time_ms = str(int(self._clock.wall_s() * 1000))
+                await stream.send_initial_metadata(metadata={SERVER_TIME_KEY: time_ms})
             call = self._edge.call(connection.peer, name, metadata, deadline, _host(peer.addr()))
             bounded = cast("BoundedStream", stream._stream)  # noqa: SLF001 - made by BoundedH2Protocol
             try:

@@ -355,6 +355,17 @@ def test_health(channel: grpc.Channel) -> None:
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_only_a_health_check_tells_the_time(channel: grpc.Channel, stubs: foreign.Stubs) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    before_ms = int(time.time() * 1000)
+    _, health = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=T)
+    told = dict(health.initial_metadata())["x-collective-time-ms"]
+    assert before_ms <= int(told) <= time.time() * 1000
+    get_status = stubs.status_of(channel).GetStatus
+    _, other = get_status.with_call(stubs.messages.GetStatusRequest(), timeout=T)
+    assert "x-collective-time-ms" not in dict(other.initial_metadata())
+
+
 def test_reflection_describes_every_service(channel: grpc.Channel, stubs: foreign.Stubs) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
