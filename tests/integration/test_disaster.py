@@ -38,7 +38,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def content(size: int, seed: int) -> bytes:
+def content(size: int, seed: int | str) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
@@ -147,7 +147,7 @@ def test_a_harmed_chunk_file_is_read_elsewhere_and_repaired(
     name = f"/d/harmed-{harm.__name__}"
     farm.wait_status(whole, "three copies of everything")
     before = {chunk_of(path) for node in farm.nodes for path in chunk_files(farm, node)}
-    wanted = content(CHUNK, 900_000 + len(before))  # bytes that are not stored yet
+    wanted = content(CHUNK, name)  # bytes that are not stored yet
     farm.write(name, wanted)
     farm.wait_status(whole, "three copies of everything")
     fresh = {  # a chunk of earlier may get another copy meanwhile
