@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
 from collective.cli.init import (
     AddressOption,
     CapacityOption,
@@ -25,6 +26,9 @@ from collective.cli.init import (
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from collective.pki.invite_code import InviteCode
+
 app = typer.Typer()
 
 KINDS: Final = ("person", "node")
@@ -34,10 +38,8 @@ KINDS: Final = ("person", "node")
 @local_command
 def join(
     invocation: LocalInvocation,
-    code: Annotated[
-        str,
-        typer.Argument(metavar="CODE", help="The code or its join URL; '-' reads it from stdin."),
-    ],
+    code: CodeArgument = None,
+    file: CodeFileOption = None,
     as_what: Annotated[
         str | None,
         typer.Option("--as", metavar="person|node", help="Asked for where it is not said."),
@@ -64,13 +66,10 @@ def join(
     yes: SilentOption = False,
 ) -> None:
     """Join by a code: a node is set up and started, a person gets an identity and a certificate."""
-    from collective.cli.redeem import FROM_STDIN, code_from_stdin  # noqa: PLC0415 - heavy
-    from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
-    from collective.client.identity.redemption import parse_invite  # noqa: PLC0415 - as above
+    from collective.cli.setup.questions import Questions  # noqa: PLC0415 - heavy
 
-    if code == FROM_STDIN:
-        code = code_from_stdin()
-    parsed = parse_invite(code)  # before anything else, and without asking anyone
+    # before anything else, and without asking anyone
+    parsed = code_given(code, file, invocation.world.disk)
     given = {
         "address": address,
         "coordinator_address": coordinator_address,
@@ -100,7 +99,7 @@ def join(
             raise UsageError(
                 "A person has no addresses, disk, settings file or process; give --as node."
             )
-        _join_person(invocation, questions, code, global_id, display_name)
+        _join_person(invocation, questions, parsed, global_id, display_name)
         return
     if global_id is not None or display_name:
         raise UsageError("A node has no --global-id and no --display-name; give --as person.")
@@ -129,7 +128,7 @@ def _check_kind(text: str) -> None:
 def _join_person(
     invocation: LocalInvocation,
     questions: object,
-    code: str,
+    code: InviteCode,
     global_id: str | None,
     display_name: str,
 ) -> None:

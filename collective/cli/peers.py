@@ -9,6 +9,7 @@ import typer
 
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
 from collective.cli.options import Invocation, command
 from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
 from collective.core.ids import Domain, parse_domain
@@ -67,7 +68,8 @@ def invite(
 @command
 def accept(
     invocation: Invocation,
-    code: Annotated[str, typer.Argument(metavar="CODE")],
+    code: CodeArgument = None,
+    file: CodeFileOption = None,
     yes: YesOption = False,
     replace: Annotated[
         bool,
@@ -77,9 +79,10 @@ def accept(
     ] = False,
 ) -> None:
     """Peer with the member that made a code; shows who that is before anything is sent to it."""
+    given = code_given(code, file, invocation.world.disk).encode()
 
     async def look(collective: Collective) -> Inviter:
-        return await collective.peers.look_at(code)
+        return await collective.peers.look_at(given)
 
     inviter = invocation.run(look)
     where = ", ".join(str(address) for address in inviter.addresses)
@@ -94,7 +97,7 @@ def accept(
 
     async def work(collective: Collective) -> tuple[AcceptedPeer, Domain]:
         return await collective.peers.accept(
-            code, inviter.domain, replaces=replace
+            given, inviter.domain, replaces=replace
         ), collective.domain
 
     accepted, own = invocation.run(work)

@@ -3,65 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from collective.cli import output
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
 from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
-from collective.cli.passphrases import new_passphrase, passphrase_of, unseen
-from collective.core.errors import UsageError
+from collective.cli.passphrases import new_passphrase, passphrase_of
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
     from collective.client.identity.replacing import Standing
     from collective.core.world import World
-
-FROM_STDIN: Final = "-"
-STDIN_MAX_BYTES: Final = 64 * 1024
-"""All that `invite generate` prints fits in it."""
+    from collective.pki.invite_code import InviteCode
 
 
 @command
 def redeem(
     invocation: Invocation,
-    code: Annotated[
-        str,
-        typer.Argument(
-            metavar="CODE",
-            help="The code or its join URL; '-' reads it from stdin, which keeps it, a secret until"
-            " it is used, out of 'ps' and the shell's history.",
-        ),
-    ],
+    code: CodeArgument = None,
+    file: CodeFileOption = None,
 ) -> None:
     """Join the collective that an invite is for; again with the same code changes nothing.
 
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
-    if code == FROM_STDIN:
-        code = code_from_stdin()
-    redeem_here(code, invocation.world, as_json=invocation.as_json)
+    found = code_given(code, file, invocation.world.disk)
+    redeem_here(found, invocation.world, as_json=invocation.as_json)
 
 
-def redeem_here(code: str, world: World, *, as_json: bool) -> None:
+def redeem_here(code: InviteCode, world: World, *, as_json: bool) -> None:
     """Redeem a code into this machine's configuration, and print what it gave."""
     from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
-    from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
-        parse_invite,
-        redeem_invite,
-    )
+    from collective.client.identity.redemption import redeem_invite  # noqa: PLC0415 - heavy
     from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415 - heavy
 
-    parse_invite(code)  # before anything else, and without asking anyone
     store = open_store(world)
     with ending_in_order():
         done = asyncio.run(
             redeem_invite(
                 store,
-                code,
+                code.encode(),
                 world=world,
                 links=TlsLinks(world),
                 passphrase=passphrase_of(store.place.key),
@@ -72,17 +55,6 @@ def redeem_here(code: str, world: World, *, as_json: bool) -> None:
         output.as_json(redeemed_json(done))
     else:
         output.lines(redeemed_lines(done))
-
-
-def code_from_stdin() -> str:
-    """Return the code on stdin: its last line, which is where `invite generate` prints it."""
-    if sys.stdin.isatty():
-        return unseen("Code: ").strip()
-    given = sys.stdin.buffer.read(STDIN_MAX_BYTES).decode("utf-8", "replace")
-    lines = [line.strip() for line in given.splitlines() if line.strip()]
-    if not lines:
-        raise UsageError("No code came on stdin; give the code that 'invite generate' printed.")
-    return lines[-1]
 
 
 def redeemed_json(done: Redeemed) -> dict[str, Any]:

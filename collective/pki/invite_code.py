@@ -3,14 +3,18 @@
 A code is Crockford base 32 of: version (1), SHA-256 of the CA's SubjectPublicKeyInfo (32), code id
 (8), secret (16), number of bootstrap addresses (1), each as length (1) and ``HOST:PORT``, and a
 checksum (4): the first bytes of SHA-256 over a label and all that precedes.  It is written in lower
-case; upper case, hyphens and blanks are accepted, and ``o``, ``i``, ``l`` read as 0 and 1.  It never
-begins with ``-``, and a mistyped one is found without asking anyone.
+case, and never begins with ``-``.
+
+A code is read however it was pasted: upper case, ``o``, ``i``, ``l`` for 0 and 1, hyphens and blanks in it; wrapped
+into lines, quoted by ``>``, in quotes, backticks or brackets, in its URL, with words around it.  It says itself how long
+it is, and its checksum whether it is one; so a mistyped one is found without asking anyone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +28,12 @@ CODE_ID_BYTES: Final = 8
 SECRET_BYTES: Final = 16
 DIGEST_BYTES: Final = 32
 ADDRESSES_MAX: Final = 8
-TEXT_MAX: Final = 4096
+CODE_MAX: Final = 4096
+"""Characters of a code, with what may stand between them: what a server takes."""
+TEXT_MAX: Final = 64 * 1024
+"""Characters of a text in which people's programs look for a code."""
+_TRIES_MAX: Final = 64
+"""Words of a text that may begin a code."""
 URL_PREFIX: Final = "collective://join/"
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -34,6 +43,16 @@ _CHECKSUM_LABEL: Final = b"collective join code 1\0"
 _FIXED_BYTES: Final = 1 + DIGEST_BYTES + CODE_ID_BYTES + SECRET_BYTES + 1
 _ADDRESS_MAX_BYTES: Final = 255
 _BITS: Final = 5
+
+_LIKELY_LEAST: Final = 16
+"""A run of so many characters that a code may have is taken for one that is mistyped, not for words."""
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"))
+"""What comes along unseen: byte order mark, marks of width and direction, soft hyphen."""
+_QUOTED: Final = re.compile(r"^[ \t>|]+|=$", re.MULTILINE)
+"""What mail puts before a quoted line, and quoted-printable at the end of a wrapped one."""
+_BETWEEN: Final = re.compile(r"[-\s\u2010-\u2015]")
+"""What may stand between two characters of a code."""
+_WORD: Final = re.compile(r"[^\W_]+")
 
 _MISTYPED: Final = "The join code is mistyped or cut off; copy the whole code again."
 
@@ -91,16 +110,81 @@ class InviteCode:
         return URL_PREFIX + self.encode()
 
 
-def parse(text: str) -> InviteCode:
-    """Return the code in ``text`` (a code or its URL), or raise UsageError saying what is wrong."""
-    if len(text) > TEXT_MAX:
+def parse(text: str, *, longest: int = TEXT_MAX) -> InviteCode:
+    """Return the one code in ``text``, of at most ``longest`` characters, however it was pasted.
+
+    Raises:
+        UsageError: There is none, or several; says what is wrong.
+    """
+    if len(text) > longest:
         raise UsageError("This is too long to be a join code; copy the code alone.")
-    raw = _to_bytes(text.strip().removeprefix(URL_PREFIX))
+    plain = _QUOTED.sub("", text.translate(_INVISIBLE))
+    found = list(dict.fromkeys(_codes_in(plain)))
+    if len(found) > 1:
+        raise UsageError(f"There are {len(found)} different codes in this; give the one you want.")
+    if not found:
+        raise UsageError(_why_none(plain))
+    return found[0]
+
+
+def _codes_in(plain: str) -> Iterator[InviteCode]:
+    """Yield the codes that begin with some word of ``plain``, each as often as it is there."""
+    end = tries = 0
+    for word in _WORD.finditer(plain):
+        if word.start() < end or not _is_first(word.group()):
+            continue
+        tries += 1
+        if tries > _TRIES_MAX:
+            return
+        read = _read_code(plain, word.start())
+        if read is not None:
+            code, end = read
+            yield code
+
+
+def _is_first(word: str) -> bool:
+    """Tell whether a code may begin so: its first eight bits are the version."""
+    values = [_VALUES.get(char, 32) for char in word[:2].lower()]
+    if len(values) == 1:  # a hyphen or the end of a line comes next
+        return values[0] == 0
+    return values[0] == 0 and values[1] >> 2 == VERSION
+
+
+def _read_code(plain: str, start: int) -> tuple[InviteCode, int] | None:
+    """Return the code at ``start`` and where it ends; None if none is there."""
+    chars: list[str] = []
+    position = start
+    wanted = _length_of(_FIXED_BYTES)
+    while len(chars) < wanted and position < len(plain):
+        char = plain[position].lower()
+        if char in _VALUES:
+            chars.append(char)
+        elif not _BETWEEN.match(char):
+            return None
+        position += 1
+        if len(chars) == wanted:
+            wanted = max(wanted, _length_of(_bytes_wanted(_decode("".join(chars)))))
+    if len(chars) < wanted or (position < len(plain) and plain[position].lower() in _VALUES):
+        return None
+    raw = _decode("".join(chars))
     body, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-    if len(body) < _FIXED_BYTES or _checksum(body) != checksum:
-        raise UsageError(_MISTYPED)
-    if body[0] != VERSION:
-        raise UsageError("The join code is of a newer version; update collective and try again.")
+    spare = len(chars) * _BITS - len(raw) * 8
+    if _checksum(body) != checksum or _VALUES[chars[-1]] & ((1 << spare) - 1):
+        return None
+    return _of_body(body), position
+
+
+def _bytes_wanted(raw: bytes) -> int:
+    """Return how many bytes a code has that begins with ``raw``, as far as ``raw`` says."""
+    position = _FIXED_BYTES
+    for _ in range(min(raw[_FIXED_BYTES - 1], ADDRESSES_MAX)):
+        if position >= len(raw):
+            return position + 1
+        position += 1 + raw[position]
+    return position + _CHECKSUM_BYTES
+
+
+def _of_body(body: bytes) -> InviteCode:
     digest_end = 1 + DIGEST_BYTES
     id_end = digest_end + CODE_ID_BYTES
     return InviteCode(
@@ -109,6 +193,28 @@ def parse(text: str) -> InviteCode:
         code_id=body[digest_end:id_end].hex(),
         secret=body[id_end : id_end + SECRET_BYTES],
     )
+
+
+def _why_none(plain: str) -> str:
+    """Return what is wrong with a text in which there is no code."""
+    if not plain.strip():
+        return "The join code is empty; copy the whole code again."
+    start = plain.lower().find(URL_PREFIX)
+    rest = plain[start + len(URL_PREFIX) :] if start >= 0 else plain.strip()
+    compact = _BETWEEN.sub("", rest).lower()
+    unknown = next((char for char in compact if char not in _VALUES), None)
+    if unknown is None:
+        raw = _decode(compact)
+        body, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
+        if len(body) >= _FIXED_BYTES and _checksum(body) == checksum and body[0] != VERSION:
+            return "The join code is of a newer version; update collective and try again."
+        return _MISTYPED
+    longest = max((len(run) for run in re.split(r"[^0-9a-z]+", compact)), default=0)
+    if start < 0 and longest < _LIKELY_LEAST:
+        return "There is no join code in this; copy the whole code again."
+    if len(rest.split()) == 1 and len(compact) >= _LIKELY_LEAST:
+        return f"A join code has no {unknown!r} in it; copy the whole code again."
+    return _MISTYPED
 
 
 def is_code_id(text: str) -> bool:
@@ -137,22 +243,20 @@ def _checksum(body: bytes) -> bytes:
 
 
 def _to_text(raw: bytes) -> str:
-    length = -(-len(raw) * 8 // _BITS)
+    length = _length_of(len(raw))
     number = int.from_bytes(raw, "big") << (length * _BITS - len(raw) * 8)
     return "".join(_ALPHABET[number >> (_BITS * i) & 31] for i in range(length - 1, -1, -1))
 
 
-def _to_bytes(text: str) -> bytes:
-    chars = [char for char in text.lower() if char != "-" and not char.isspace()]
-    if not chars:
-        raise UsageError("The join code is empty; copy the whole code again.")
-    unknown = next((char for char in chars if char not in _VALUES), None)
-    if unknown is not None:
-        raise UsageError(f"A join code has no {unknown!r} in it; copy the whole code again.")
+def _length_of(size: int) -> int:
+    """Return how many characters ``size`` bytes are written with."""
+    return -(-size * 8 // _BITS)
+
+
+def _decode(chars: str) -> bytes:
+    """Return the whole bytes that ``chars`` hold; bits beyond them are left out."""
     number = 0
     for char in chars:
         number = number << _BITS | _VALUES[char]
     size, spare = divmod(len(chars) * _BITS, 8)
-    if spare >= _BITS or number & ((1 << spare) - 1):
-        raise UsageError(_MISTYPED)
     return (number >> spare).to_bytes(size, "big")

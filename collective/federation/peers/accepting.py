@@ -46,7 +46,7 @@ class Accepting:
     async def look_at(self, call: Call, text: str) -> Inviter:
         """Return who made a code; nothing secret is sent, and nothing of this member; admins only."""
         await self._identities.require_admin(call, "peer with another member")
-        code = invite_code.parse(text)
+        code = invite_code.parse(text, longest=invite_code.CODE_MAX)
         async with self._dialled(code) as (introduction, _):
             _, signed = await introduction.begin(code.code_id)
         bundle = self._checked(signed, code)
@@ -66,7 +66,7 @@ class Accepting:
         Return the peer, and whether its operator has to confirm before it lets this member in.  Repeating it is harmless: who is a peer by this code stays one.
         """
         await self._identities.require_admin(call, "peer with another member")
-        code = invite_code.parse(text)
+        code = invite_code.parse(text, longest=invite_code.CODE_MAX)
         own, _ = await self._own.current()
         async with self._dialled(code) as (introduction, gate):
             nonce, signed = await introduction.begin(code.code_id)

@@ -290,6 +290,30 @@ class TestRedeem:
         assert app.run(["invite", "redeem", "-"]) == ExitCode.DONE
         assert (config / "collectives" / "alice-homelab").is_dir()
 
+    def test_a_code_is_taken_from_a_saved_message_or_as_several_words(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path, tmp_path: Path
+    ) -> None:
+        alice = Member("alice", "home.alice", NOW)
+        defaults = redemption.redeem_invite.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "redeem", alice.redeem)
+        code, message = alice.code(), tmp_path / "message.txt"
+        text = f"Hi,\n> {code[:70]}\n> {code[70:]}\n\n-- \nAl\n"
+        for encoding in ("utf-8", "utf-16"):
+            message.write_text(text, encoding=encoding)
+            assert app.run(["invite", "redeem", "--file", str(message)]) == ExitCode.DONE
+        assert app.run(["invite", "redeem", code[:50], code[50:]]) == ExitCode.DONE
+        assert (config / "collectives" / "alice-homelab").is_dir()
+        assert alice.uses == 1
+        refused = {
+            ("--file", str(tmp_path / "none")): "cannot be read",
+            ("--file", str(tmp_path)): "cannot be read",
+            (code, "--file", str(message)): "not both",
+        }
+        for arguments, why in refused.items():
+            assert app.run(["invite", "redeem", *arguments]) == ExitCode.USAGE
+            assert why in capsys.readouterr().err
+
     @pytest.mark.parametrize("given", [b"", b"\n \n", b"\xff\xfe", b"x" * 100_000])
     def test_what_is_no_code_on_stdin_is_said_in_a_sentence(
         self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path, given: bytes

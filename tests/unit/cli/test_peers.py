@@ -15,6 +15,7 @@ from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
 from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerFigures, PeerState
 from collective.model.status import PeerStatus
+from collective.pki.invite_code import InviteCode
 from tests.values import a_status
 
 BOB = Domain("garage.bob")
@@ -93,6 +94,7 @@ def test_a_status_tells_figures_to_admins_and_null_to_others() -> None:
     }
 
 
+CODE = InviteCode((Address("10.0.0.2", 9001),), bytes(32), "00" * 8, bytes(16)).encode()
 INVITER = Inviter(MemberId("bob"), BOB, (Address("10.0.0.2", 8001),), PRINT, PRINT)
 
 
@@ -110,7 +112,7 @@ def test_accepting_says_whether_the_inviter_has_to_confirm_and_which_names_are_o
         return answers.pop(0)
 
     monkeypatch.setattr(Invocation, "run", run)
-    assert app.run(["peer", "accept", "CODE", "--yes"]) == 0
+    assert app.run(["peer", "accept", CODE[:30], CODE[30:], "--yes"]) == 0
     said = capsys.readouterr()
     assert ("is a peer; its files" in said.out) is not is_waiting
     assert ("collective peer confirm home.alice" in said.out) is is_waiting

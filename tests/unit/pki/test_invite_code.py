@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -100,7 +102,110 @@ def test_newer_version_has_its_own_sentence() -> None:
 
 def test_endless_code_is_refused_before_it_is_read() -> None:
     with pytest.raises(UsageError, match="too long"):
-        invite_code.parse("0" * 5000)
+        invite_code.parse("0" * 70_000)
+    with pytest.raises(UsageError, match="too long"):
+        invite_code.parse("0" * 5000, longest=invite_code.CODE_MAX)
+
+
+def test_many_beginnings_of_codes_end_soon() -> None:
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    text = "04 " * 20_000
+    sys.setprofile(count)
+    try:
+        with pytest.raises(UsageError):
+            invite_code.parse(text)
+    finally:
+        sys.setprofile(None)
+    assert steps < 2_000_000
+
+
+# --- however it is pasted ------------------------------------------------------------------------
+
+
+def wrapped(text: str, columns: int, before: str = "", after: str = "\n") -> str:
+    return after.join(before + text[i : i + columns] for i in range(0, len(text), columns))
+
+
+PASTED = {
+    "wrapped at 76": wrapped(TEXT, 76),
+    "wrapped at 76, as mail ends lines": wrapped(TEXT, 76, after="\r\n"),
+    "quoted": wrapped(TEXT, 60, "> "),
+    "quoted twice": wrapped(CODE.url(), 60, ">> > "),
+    "quoted-printable": wrapped(TEXT, 75, after="=\n"),
+    "in quotes": f'"{TEXT}"',
+    "in single quotes": f"'{TEXT}'",
+    "in typographic quotes": f"\u201e{TEXT}\u201c",
+    "in backticks": f"```\n{TEXT}\n```",
+    "in angle brackets": f"<{CODE.url()}>",
+    "in brackets, with a comma": f"(it is {TEXT}, good until Monday)",
+    "emphasised": f"**{TEXT}** or _{TEXT}_",
+    "a link of Markdown": f"[join]({CODE.url()})",
+    "byte order mark": f"\ufeff{TEXT}",
+    "zero-width space within": f"\u200b{TEXT[:50]}\u200b{TEXT[50:]}\u200b",
+    "soft hyphens": wrapped(TEXT, 20, after="\u00ad"),
+    "hyphenated": wrapped(TEXT, 40, after="-\n"),
+    "non-breaking spaces": f"\u00a0{wrapped(TEXT, 10, after=chr(0xA0))}\u00a0",
+    "full stop": f"{TEXT}.",
+    "full stop after the URL": f"Here it is: {CODE.url()}.",
+    "slash": f"{CODE.url()}/",
+    "upper case of the scheme": CODE.url().replace("collective://join", "COLLECTIVE://Join"),
+    "upper case": CODE.url().upper(),
+    "a signature below": f"Hi,\n\n{TEXT}\n\n-- \nUna\n04 11 2026, 05:30\n",
+    "a signature of its letters": f"{TEXT}\nja\n",
+    "a command": f"collective invite redeem '{TEXT}'",
+    "a whole output": f"Invite   {CODE.code_id}, 1 uses\nRedeem   with this code:\n{CODE.url()}\n{TEXT}\n",
+    "a code that was cut off, then the whole": f"{TEXT[:70]}\n\n{TEXT}",
+}
+
+
+@pytest.mark.parametrize("text", PASTED.values(), ids=PASTED)
+def test_a_code_is_read_however_it_was_pasted(text: str) -> None:
+    assert invite_code.parse(text) == CODE
+
+
+@settings(max_examples=200)
+@given(
+    seed=st.integers(0, 2**32),
+    columns=st.integers(5, 130),
+    before=st.sampled_from(["", "> ", ">>", "| ", "\t"]),
+    around=st.sampled_from([("", ""), ('"', '"'), ("`", "`"), ("<", ">"), ("so: ", " - Bo")]),
+    link=st.booleans(),
+)
+def test_any_code_is_read_wrapped_and_quoted(
+    seed: int, columns: int, before: str, around: tuple[str, str], link: bool
+) -> None:
+    randomness = SeededRandomness(seed)
+    code = InviteCode.fresh(CODE.addresses, randomness.token(32), randomness)
+    text = around[0] + (code.url() if link else code.encode()) + around[1]
+    if link and columns < len(invite_code.URL_PREFIX) + len(around[0]):
+        columns = 76  # nobody wraps within the scheme
+    assert invite_code.parse(wrapped(text, columns, before)) == code
+
+
+def test_two_codes_are_refused_with_the_reason() -> None:
+    other = InviteCode.fresh(CODE.addresses, bytes(32), SeededRandomness(8))
+    with pytest.raises(UsageError, match="2 different codes"):
+        invite_code.parse(f"{TEXT}\n{other.encode()}")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("see you on monday", "There is no join code"),
+        (TEXT[:40] + "u" + TEXT[41:], "has no 'u'"),
+        (TEXT + "7", "mistyped"),
+        (f"> {TEXT[:60]}\n> {TEXT[70:]}", "mistyped"),
+        ("\ufeff\n>\n", "empty"),
+    ],
+)
+def test_what_is_no_code_is_told_from_a_broken_one(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        invite_code.parse(text)
 
 
 def test_no_addresses_or_too_many_are_refused() -> None:

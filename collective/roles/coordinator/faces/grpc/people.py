@@ -114,7 +114,7 @@ def _local(terms: GrantTerms) -> GrantTerms:
 
 
 def _code_id(text: str) -> str:
-    if len(text) > invite_code.TEXT_MAX:
+    if len(text) > invite_code.CODE_MAX:
         raise UsageError("This is too long to be an invite's id; see 'collective invite list'.")
     wanted = text.strip().lower()
     if invite_code.is_code_id(wanted):

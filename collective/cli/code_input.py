@@ -1,0 +1,80 @@
+"""The code of an invitation as it is given: as an argument, on stdin or in a file, pasted in any way."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from collective.cli.passphrases import unseen
+from collective.core.disk import Disk
+from collective.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collective.pki.invite_code import InviteCode
+
+FROM_STDIN: Final = "-"
+TEXT_MAX_BYTES: Final = 64 * 1024
+"""A whole message fits in it."""
+
+CodeArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CODE",
+        help="The code or its join URL, as it was copied; '-' reads it from stdin, which keeps it, a secret"
+        " until it is used, out of 'ps' and the shell's history.",
+    ),
+]
+CodeFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--file", metavar="FILE", help="Read the code from FILE: a whole message will do."
+    ),
+]
+
+
+def code_given(words: list[str] | None, file: str | None, disk: Disk) -> InviteCode:
+    """Return the code that was given in one of the three ways; nobody is asked but who types it.
+
+    Raises:
+        UsageError: None was given, or it is mistyped; says what is wrong.
+    """
+    from collective.client.identity.redemption import parse_invite  # noqa: PLC0415 - heavy
+
+    if words and file is not None:
+        raise UsageError("Give the code or --file, not both.")
+    if file is not None:
+        return parse_invite(_from_file(file, disk))
+    if words and words != [FROM_STDIN]:
+        return parse_invite(" ".join(words))
+    if not words and not sys.stdin.isatty():
+        raise UsageError("No code was given; give CODE, '-' for stdin, or --file FILE.")
+    return parse_invite(_from_stdin())
+
+
+def _from_file(file: str, disk: Disk) -> str:
+    try:
+        with disk.open(file, "read") as opened:
+            buffer = memoryview(bytearray(TEXT_MAX_BYTES + 1))
+            return _text(bytes(buffer[: opened.read_into(buffer, 0)]))
+    except OSError as error:
+        if error.errno == errno.ESPIPE:
+            raise UsageError(f"{file} is no file; give a file, or '-' for stdin.") from error
+        raise UsageError(f"The code cannot be read from {file}: {error.strerror}.") from error
+
+
+def _from_stdin() -> str:
+    if sys.stdin.isatty():
+        return unseen("Code: ")
+    given = _text(sys.stdin.buffer.read(TEXT_MAX_BYTES + 1))
+    if not given.strip():
+        raise UsageError("No code came on stdin; give the code that 'invite generate' printed.")
+    return given
+
+
+def _text(given: bytes) -> str:
+    if given.startswith((b"\xff\xfe", b"\xfe\xff")):  # what some editors write
+        return given.decode("utf-16", "replace")
+    return given.decode("utf-8", "replace")
