@@ -7,6 +7,7 @@ imports.
 from __future__ import annotations
 
 import copy
+import errno
 import importlib
 import io
 import os
@@ -202,7 +203,10 @@ def _refused(error: OSError) -> str:
     """Return the sentence for what the machine refused to do."""
     reason = (error.strerror or str(error) or type(error).__name__).rstrip(".").lower()
     where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
-    return f"This machine cannot read or write here{where}: {reason}; mend that and try again."
+    advice = (
+        "allow more: ulimit -n 1024" if error.errno == errno.EMFILE else "mend that and try again."
+    )
+    return f"This machine cannot read or write here{where}: {reason}; {advice}"
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

@@ -15,7 +15,8 @@ from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer
 from collective.client.identity.store import IdentityStore
-from collective.core.errors import UsageError
+from collective.core import open_files
+from collective.core.errors import OperatorError, UsageError
 from collective.core.units import Address, parse_addresses
 from collective.core.world import World
 from collective.pki.credentials import Credentials, load_credentials
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OPEN_FILES_LEAST: Final = 24
+"""With fewer an event loop may not even begin; what needs more says so when it has none left."""
 _CREDENTIALS: Final = frozenset(("ca", "cert", "key"))
 
 
@@ -50,6 +53,11 @@ def run_connected(
             async with connected(invocation) as collective:
                 return await work(collective)
 
+    allowed = open_files.raise_limit()
+    if allowed < OPEN_FILES_LEAST:
+        raise OperatorError(
+            f"Only {allowed} files may be open at once here, too few to connect; allow more: ulimit -n 1024"
+        )
     factory = loop_factory() if is_transfer else None  # it imports: before anything has begun
     with ending_in_order(), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(connected_work())

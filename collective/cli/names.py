@@ -9,6 +9,7 @@ import typer
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
+from collective.core.errors import CollectiveError, ConflictError
 from collective.core.paths import FilePath
 from collective.core.units import format_size
 from collective.model.entries import Entry, EntryKind
@@ -116,14 +117,32 @@ def mv(
     source: Annotated[str, typer.Argument(metavar="OLD")],
     destination: Annotated[str, typer.Argument(metavar="NEW")],
 ) -> None:
-    """Rename a file, link or directory; a file or link at NEW is replaced."""
+    """Rename a file, link or directory, or move it into NEW where that is a directory.
+
+    A file or link at NEW is replaced.
+    """
+    below = str(FilePath.parse(destination).child(FilePath.parse(source).name))
 
     async def work(collective: Collective) -> Entry:
-        return await collective.move(source, destination)
+        if destination.endswith("/"):
+            return await collective.move(source, below)
+        try:
+            return await collective.move(source, destination)
+        except ConflictError:
+            if not await _is_directory(collective, destination):
+                raise
+        return await collective.move(source, below)
 
     entry = invocation.run(work)
     if invocation.as_json:
         output.as_json(output.entry_json(entry))
+
+
+async def _is_directory(collective: Collective, path: str) -> bool:
+    try:
+        return not (await collective.stat(path)).kind.is_leaf
+    except CollectiveError:
+        return False
 
 
 @app.command()

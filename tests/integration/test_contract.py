@@ -68,6 +68,49 @@ def test_streams_that_are_closed_or_full_end_a_command_in_one_sentence(
     assert len(error.splitlines()) <= 1, error
 
 
+@pytest.mark.parametrize("command", ["ls /", "read /x/file", "write /x/few"])
+def test_too_few_open_files_are_told_in_one_sentence(member: Cluster, command: str) -> None:
+    for allowed in (8, 12, 16, 20, 24, 28, 256):
+        code, _, error = shell(member, f"ulimit -n {allowed}; collective {command} $OP </dev/null")
+        assert code == 0 if allowed == 256 else code in {0, 1}, (allowed, error)
+        assert len(error.splitlines()) == (code != 0), (allowed, error)
+        assert code == 0 or "ulimit -n 1024" in error, (allowed, error)
+
+
+def test_a_low_soft_limit_of_open_files_is_raised(member: Cluster, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(40):
+        (tree / f"{number}").write_bytes(b"%d" % number)
+    code, _, error = shell(member, f"ulimit -Sn 12; collective put {tree} /x/many $OP")
+    assert (code, error) == (0, "")
+
+
+def test_what_goes_to_a_directory_goes_into_it(member: Cluster) -> None:
+    def listed() -> list[str]:
+        return [one["path"] for one in member.cli("ls", "-R", "/into", "--json").json()]
+
+    for folder in ("/into", "/into/there", "/into/tree", "/into/tree/sub"):
+        member.cli("mkdir", folder)
+    for name in ("a", "b", "there/b"):
+        member.write(f"/into/{name}", name.encode())
+    member.cli("mv", "/into/a", "/into/there/")
+    member.cli("mv", "/into/b", "/into/there")
+    member.cli("mv", "/into/tree", "/into/there")
+    assert listed() == [
+        "/into/there", "/into/there/a", "/into/there/b", "/into/there/tree", "/into/there/tree/sub",
+    ]  # fmt: skip
+    assert member.cli("read", "/into/there/b").out == b"b", "what had the name there is replaced"
+    for old, new, code in (
+        ("/into/there/a", "/into/absent/", 3),
+        ("/into/there", "/into/there/tree", 8),
+        ("/into/absent", "/into/there/", 3),
+    ):
+        assert member.cli("mv", old, new, check=False).code == code, (old, new)
+    member.cli("mv", "/into/there/a", "/into/there/b")
+    assert member.cli("read", "/into/there/b").out == b"a"
+
+
 def test_a_closed_stdin_writes_no_file(member: Cluster) -> None:
     shell(member, "collective write /x/unwritten $OP <&-")
     assert member.cli("stat", "/x/unwritten", check=False).code == 3

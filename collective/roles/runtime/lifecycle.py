@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
 
+from collective.core import open_files
 from collective.core.errors import CollectiveError, ExitCode
 from collective.core.settings import ServeSettings, unknown_variables
 from collective.core.world import World
@@ -136,7 +137,7 @@ def run(
     logs.configure(settings.log_level, sys.stderr)
     runtime = Runtime(settings, Metrics(), world, TlsLinks(world), environment)
     log = structlog.get_logger("collective.runtime")
-    allowed, wanted = descriptors.raise_limit(), descriptors.wanted(settings)
+    allowed, wanted = open_files.raise_limit(), descriptors.wanted(settings)
     if allowed < wanted:
         log.warning(
             "few open files allowed",

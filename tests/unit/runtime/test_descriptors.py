@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import resource
 
+from collective.core.open_files import RAISED_MAX, raise_limit
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.roles.runtime.descriptors import RAISED_MAX, raise_limit, wanted
+from collective.roles.runtime.descriptors import wanted
 
 HERE = Address("127.0.0.1", 1)
 
