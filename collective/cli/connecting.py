@@ -40,6 +40,8 @@ class Resolved(NamedTuple):
     addresses: tuple[Address, ...]
     follow: Callable[[bytes], Awaitable[object]] | None = None
     """Takes a new CA, by the SHA-256 of its key; None for files that the caller keeps."""
+    found: Callable[[tuple[Address, ...]], Awaitable[None]] | None = None
+    """Takes where the coordinator was found; None as above."""
 
 
 def run_connected(
@@ -74,7 +76,11 @@ async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
         links=invocation.links,
         state_dir=state_dir(os.environ),
     ) as collective:
-        yield collective
+        try:
+            yield collective
+        finally:
+            if source.found is not None:
+                await source.found(collective.found_at)
         if source.follow is not None and collective.newest_authority:
             await source.follow(collective.newest_authority)
 
@@ -134,7 +140,10 @@ async def _resolve_joined(invocation: Invocation, given: tuple[Address, ...]) ->
     async def follow(newest: bytes) -> object:
         return await renewer.follow(chosen, credentials, given, newest, invocation.detail)
 
-    return Resolved(credentials, given or chosen.coordinator_addresses, follow)
+    async def found(addresses: tuple[Address, ...]) -> None:
+        await renewer.found(chosen, addresses, invocation.detail)
+
+    return Resolved(credentials, given or chosen.coordinator_addresses, follow, found)
 
 
 def open_store(world: World) -> IdentityStore:

@@ -188,6 +188,12 @@ class Collective:
         return self._transfers
 
     @property
+    def found_at(self) -> tuple[Address, ...]:
+        """Where the coordinator answered, then where its certificate says it is; ``()`` before it did."""
+        peer = self._channel.peer
+        return () if peer is None else (self._channel.address, *peer.addresses)
+
+    @property
     def newest_authority(self) -> bytes:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
         return self._channel.newest_authority

@@ -170,6 +170,11 @@ class RpcChannel(Channel):
         return self._peer
 
     @property
+    def address(self) -> Address:
+        """Where the connection made last leads; before the first, where it is tried first."""
+        return self._addresses[0]
+
+    @property
     def newest_authority(self) -> bytes:
         """What the server said last of a CA to follow: its key's SHA-256; empty for nothing.
 

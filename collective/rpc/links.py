@@ -120,6 +120,11 @@ class Channel(Protocol):
         ...
 
     @property
+    def address(self) -> Address:
+        """Where the connection made last leads; before the first, where it is tried first."""
+        ...
+
+    @property
     def farewell(self) -> CollectiveError | None:
         """Why the server ended the connection made last, if it said so."""
         ...

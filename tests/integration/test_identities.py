@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.bench.federation.slow_proxy import SlowProxy
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, running_cluster
+from tests.integration.ports import free_port
 
 ME = "yourname@homelab.collective.local"
 NO_VARIABLES: Mapping[str, str] = {}
@@ -129,6 +131,27 @@ def test_from_nothing_to_files_with_one_code(federation: Federation, machine: Ma
     assert machine.run("ls", "/shared").text.split() == ["README.txt"]
     machine.run("mkdir", "/garage", code=4)
     machine.run("mkdir", "/media", code=4)
+
+
+def test_an_address_by_which_the_member_was_reached_is_kept(
+    federation: Federation, machine: Machine
+) -> None:
+    """A port forwarded at home, a tunnel: the coordinator itself knows nothing of it."""
+    made = invite(federation.alice, "/kept:read+write")
+    machine.run("invite", "redeem", made["code"])
+    port = free_port()
+    forwarded = f"127.0.0.1:{port}"
+    with SlowProxy(port, federation.alice.coordinator_port):
+        machine.run("stat", "/kept", "--coordinator", forwarded, code=3)
+        [kept] = machine.json("identity", "list-collectives")
+        assert forwarded in kept["coordinator_addresses"], "also where the command failed"
+        facts = next(machine.config.glob("collectives/*/collective.json"))
+        known = json.loads(facts.read_text())
+        known["coordinator_addresses"] = [forwarded]  # the other way is gone
+        facts.write_text(json.dumps(known))
+        machine.run("mkdir", "/kept")
+    with SlowProxy(port, federation.bob.coordinator_port):
+        assert machine.run("ls", "/").text.split() == ["kept/"], "another member there is passed over"
 
 
 def test_two_collectives_side_by_side(federation: Federation, machine: Machine) -> None:

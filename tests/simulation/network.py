@@ -477,7 +477,12 @@ class SimulatedChannel:
         await self.aclose()
 
     def __str__(self) -> str:
-        return str(self._addresses[0])
+        return str(self.address)
+
+    @property
+    def address(self) -> Address:
+        """Where it is tried first."""
+        return self._addresses[0]
 
     @property
     def is_connected(self) -> bool:

@@ -91,19 +91,27 @@ class Renewer:
         Args:
             collective: what they are for.
             credentials: as they are on disk.
-            addresses: where the coordinator may be.  None of those that are known: it is asked where it
-                is, and what it says is kept once it has shown that it is this member's.
+            addresses: where the coordinator may be.
             note: hears one sentence if a renewal failed that is not needed yet.
 
         Raises:
             CollectiveError: the certificate ran out and could not be renewed.
         """
+        return await self._renewed(collective, credentials, addresses, note, self._wanted)
 
-        def wanted(found: JoinedCollective, known: Credentials) -> Renew | None:
-            is_elsewhere = bool(addresses) and not set(addresses) & set(found.coordinator_addresses)
-            return self._wanted(found, known) or (self._ask if is_elsewhere else None)
+    async def found(
+        self, collective: JoinedCollective, addresses: tuple[Address, ...], note: Note
+    ) -> None:
+        """Keep ``addresses``: there the member's coordinator answered, or says that it is.
 
-        return await self._renewed(collective, credentials, addresses, note, wanted)
+        Nothing fails for it: ``note`` hears why they could not be kept.
+        """
+        if set(addresses) <= set(collective.coordinator_addresses):
+            return
+        try:
+            await self._threads.run(self._store.take_addresses, collective, addresses)
+        except (CollectiveError, OSError) as error:
+            note(f"The new address of {collective.name} was not kept: {error}")
 
     async def follow(
         self,

@@ -40,6 +40,8 @@ Passphrase = Callable[[], bytes]
 LOCK_TRIES: Final = 200
 LOCK_PAUSE_S: Final = 0.05
 COLLECTIVES_MAX: Final = 1000
+ADDRESSES_MAX: Final = 8
+"""Of a coordinator, that are kept."""
 _PRIVATE: Final = 0o600
 
 
@@ -272,7 +274,7 @@ class IdentityStore:
         renewed: Credentials,
         coordinator_addresses: tuple[Address, ...] = (),
     ) -> None:
-        """Keep what the coordinator told: certificate, CAs and (if any are given) its addresses.
+        """Keep what the coordinator told: certificate, CAs, and its addresses before those known.
 
         Nothing is written for a collective that was left meanwhile, and no older certificate.
         """
@@ -286,10 +288,21 @@ class IdentityStore:
             known = self._collective(collective.name)
             facts = known._replace(
                 authority_digest=digest_of(renewed.authority),
-                coordinator_addresses=coordinator_addresses or known.coordinator_addresses,
+                coordinator_addresses=_with(coordinator_addresses, known.coordinator_addresses),
                 told_ms=self._now_ms(),
             )
             self._write(self.place.facts(known.name), facts.encode())
+
+    def take_addresses(self, collective: JoinedCollective, found: tuple[Address, ...]) -> None:
+        """Keep where the coordinator was found, before where it was known to be; it has proven itself."""
+        with self._locked():
+            if not self._disk.exists(self.place.facts(collective.name)):
+                return
+            known = self._collective(collective.name)
+            kept = _with(found, known.coordinator_addresses)
+            if kept != known.coordinator_addresses:
+                facts = known._replace(coordinator_addresses=kept)
+                self._write(self.place.facts(known.name), facts.encode())
 
     def was_told_nothing(self, collective: JoinedCollective) -> None:
         """Remember that the coordinator was asked and could not say; it is asked again later."""
@@ -386,3 +399,8 @@ class IdentityStore:
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._disk.unlink(path)
+
+
+def _with(found: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return ``found`` before ``known``, each once; the oldest go where they are too many."""
+    return tuple(dict.fromkeys((*found, *known)))[:ADDRESSES_MAX]

@@ -51,6 +51,7 @@ class Wire:
         self.newest_authority = b""
         self.server_time_ms = 0
         self.is_connected = True
+        self.address = Address("127.0.0.1", 8001)
         self.headers: dict[str, str] = {}
         """What goes with every call of those who invent."""
 

@@ -81,6 +81,9 @@ class Client:
         known = self.store.find("alice")
         return await self.renewer.fresh(known, self.kept, addresses, self.notes.append)
 
+    async def found(self, addresses: tuple[Address, ...]) -> None:
+        await self.renewer.found(self.store.find("alice"), addresses, self.notes.append)
+
     async def hear_of(self, newest: bytes) -> Credentials:
         known = self.store.find("alice")
         return await self.renewer.follow(known, self.kept, COORDINATOR, newest, self.notes.append)
@@ -120,7 +123,7 @@ async def test_once_a_day_of_use_it_learns_where_the_coordinator_is(client: Clie
     for _ in range(3):
         await client.use()
     assert client.coordinator.calls == ["ask"]
-    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
+    assert client.store.find("alice").coordinator_addresses == (*NEW_ADDRESS, *COORDINATOR)
 
 
 async def test_a_new_ca_is_learned_and_gives_a_new_certificate(
@@ -196,17 +199,37 @@ async def test_a_coordinator_that_cannot_say_is_not_asked_with_every_command(
     assert client.coordinator.calls == ["ask"]
 
 
-async def test_an_address_that_is_not_known_is_asked_once_and_kept(client: Client) -> None:
-    await client.use()
-    client.coordinator.calls.clear()
+async def test_where_the_coordinator_was_found_is_kept_before_what_was_known(
+    client: Client,
+) -> None:
+    def kept() -> tuple[Address, ...]:
+        return client.store.find("alice").coordinator_addresses
+
+    tunnel = Address("127.0.0.1", 15555)
+    await client.found((tunnel, *NEW_ADDRESS))
+    assert kept() == (tunnel, *NEW_ADDRESS, *COORDINATOR)
+    await client.found(())
+    await client.found(COORDINATOR)
+    assert kept() == (tunnel, *NEW_ADDRESS, *COORDINATOR), "what is known already writes nothing"
     client.coordinator.told = NEW_ADDRESS
-    await client.use(COORDINATOR)
-    assert client.coordinator.calls == []
-    await client.use(NEW_ADDRESS)
-    assert client.coordinator.calls == ["ask"]
-    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
-    await client.use(NEW_ADDRESS)
-    assert client.coordinator.calls == ["ask"]
+    client.clock.advance(DAY_S + 1)
+    await client.use()
+    assert kept() == (*NEW_ADDRESS, tunnel, *COORDINATOR), "what is told does not take it away"
+    for number in range(20):
+        await client.found((Address("10.0.0.9", number + 1),))
+    assert len(kept()) == 8
+    assert kept()[0] == Address("10.0.0.9", 20)
+
+
+async def test_an_address_that_cannot_be_kept_costs_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(client.store, "take_addresses", full)
+    await client.found(NEW_ADDRESS)
+    assert client.notes[0].startswith("The new address of alice-homelab was not kept")
 
 
 async def test_it_is_renewed_live_when_due_and_kept(client: Client) -> None:
@@ -217,7 +240,7 @@ async def test_it_is_renewed_live_when_due_and_kept(client: Client) -> None:
     assert client.coordinator.calls == ["live"]
     assert used.certificate != before
     assert client.kept.certificate == used.certificate
-    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
+    assert client.store.find("alice").coordinator_addresses == (*NEW_ADDRESS, *COORDINATOR)
     await client.use()
     assert client.coordinator.calls == ["live"]
 
