@@ -151,7 +151,9 @@ def test_an_address_by_which_the_member_was_reached_is_kept(
         facts.write_text(json.dumps(known))
         machine.run("mkdir", "/kept")
     with SlowProxy(port, federation.bob.coordinator_port):
-        assert machine.run("ls", "/").text.split() == ["kept/"], "another member there is passed over"
+        assert machine.run("ls", "/").text.split() == ["kept/"], (
+            "another member there is passed over"
+        )
 
 
 def test_two_collectives_side_by_side(federation: Federation, machine: Machine) -> None:
