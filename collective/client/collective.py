@@ -120,9 +120,11 @@ class Collective:
         clock = world.clock
         if has_expired(credentials.certified, clock.wall_s()):  # servers end the handshake wordless
             end = dt.datetime.fromtimestamp(credentials.certified.expires_s, dt.UTC)
+            now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
             raise ConflictError(
-                f"Your certificate ran out on {end:%Y-%m-%d %H:%MZ};"
-                " ask the operator for a new one or an invitation."
+                f"Your certificate ran out on {end:%Y-%m-%d %H:%MZ} by this machine's clock"
+                f" ({now:%Y-%m-%d %H:%MZ}); compare it with another, and if it is right ask the operator for"
+                " a new certificate or an invitation."
             )
         addresses = tuple(addresses) or credentials.certified.addresses
         if not addresses:

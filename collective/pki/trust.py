@@ -21,6 +21,7 @@ whose message begins with the number of the step, one test for each.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +59,11 @@ _UNDERSTOOD: Final = frozenset(
         certificates.AUTHORITY_KEY_OID,
     }
 )
+
+
+_YEAR_9999_S: Final = 253_370_764_800.0
+STEP_OF_AUTHORITY: Final = 4
+STEP_OF_TIME: Final = 6
 
 
 class UntrustedError(RejectedError):
@@ -192,9 +198,9 @@ def verify_pinned(
     try:
         key = serialization.load_der_public_key(key_der)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _refuse(4, "the CA's key cannot be read") from error
+        raise _refuse(STEP_OF_AUTHORITY, "the CA's key cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not _signed_by(certificate, key):
-        raise _refuse(4, "it is not signed by the CA that the join code names")
+        raise _refuse(STEP_OF_AUTHORITY, "it is not signed by the CA that the join code names")
     _step_6_valid(certificate, now_s)
     _profile_steps(certificate, certified, roles=roles, usage="server")
     return certified
@@ -277,7 +283,7 @@ def _step_4_signed(
         key = certificates.certificate_key(authority)
         if certificate.issuer == authority.subject and _signed_by(certificate, key):
             return authority
-    raise _refuse(4, "it is not signed by the CA of the domain that it claims")
+    raise _refuse(STEP_OF_AUTHORITY, "it is not signed by the CA of the domain that it claims")
 
 
 def _signed_by(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
@@ -294,10 +300,16 @@ def _signed_by(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) ->
 
 
 def _step_6_valid(certificate: x509.Certificate, now_s: float, *, who: str = "certificate") -> None:
-    if now_s < certificate.not_valid_before_utc.timestamp():
-        raise _refuse(6, f"the {who} is not valid yet; compare the clocks of both machines")
-    if now_s > certificate.not_valid_after_utc.timestamp():
-        raise _refuse(6, f"the {who} ran out on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z")
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if begin.timestamp() <= now_s <= end.timestamp():
+        return
+    why = "is not valid yet" if now_s < begin.timestamp() else f"ran out on {end:%Y-%m-%d %H:%M}Z"
+    shown = dt.datetime.fromtimestamp(min(max(now_s, 0.0), _YEAR_9999_S), dt.UTC)
+    now = f"{shown:%Y-%m-%d %H:%M}Z"
+    raise _refuse(
+        STEP_OF_TIME,
+        f"the {who} {why} by this machine's clock ({now}); compare the clocks of both machines",
+    )
 
 
 def _profile_steps(

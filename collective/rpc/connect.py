@@ -23,7 +23,7 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
-from collective.pki.trust import UntrustedError
+from collective.pki.trust import STEP_OF_AUTHORITY, STEP_OF_TIME, UntrustedError
 from collective.rpc.handshake import Handshaken, leaf_of
 from collective.rpc.identity import Expectation, Gate, check_expected, expected_roles
 from collective.rpc.links import CONNECT_TIMEOUT_S
@@ -39,7 +39,7 @@ _AGAIN_AFTER_S: Final = 0.2
 # verify codes of OpenSSL (X509_V_ERR_…)
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
-_KINDS: Final = {4: OtherAuthorityError, 6: WrongTimeError}
+_KINDS: Final = {STEP_OF_AUTHORITY: OtherAuthorityError, STEP_OF_TIME: WrongTimeError}
 """By the step of the trust rule that refused the certificate."""
 _OF_ANOTHER_CA: Final = frozenset((2, 7, 18, 19, 20, 21))
 """No issuer found, a signature of another key, a chain that ends in an unknown CA."""
@@ -231,11 +231,13 @@ def _why_unverified(error: ssl.SSLCertVerificationError, address: Address) -> Re
     """Return what a certificate that OpenSSL itself refused most likely means."""
     if error.verify_code == _EXPIRED:
         return WrongTimeError(
-            f"The certificate of {address} has expired; ask its operator to see to it."
+            f"The certificate of {address} has expired by this machine's clock; compare the clocks of"
+            " both machines, and if they agree ask its operator to see to it."
         )
     if error.verify_code == _NOT_YET_VALID:
         return WrongTimeError(
-            f"The certificate of {address} is not valid yet; compare the clocks of both machines."
+            f"The certificate of {address} is not valid yet by this machine's clock; compare the clocks"
+            " of both machines."
         )
     if error.verify_code in _OF_ANOTHER_CA:
         return OtherAuthorityError(

@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Literal
 
 from collective.core.clock import Clock
-from collective.core.errors import RejectedError
+from collective.core.errors import RejectedError, WrongTimeError
 from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
-from collective.pki.trust import UntrustedError, verify_pinned
+from collective.pki.trust import STEP_OF_TIME, UntrustedError, verify_pinned
 
 _ROLES: frozenset[SpiffeRole] = frozenset(("coordinator", "bootstrap"))
 
@@ -57,6 +57,10 @@ class PinnedGate:
             certified = self._checked(leaf_der, roles & _ROLES)
         except RejectedError as error:
             why = error.why if isinstance(error, UntrustedError) else error.message
+            if isinstance(error, UntrustedError) and error.step == STEP_OF_TIME:
+                raise WrongTimeError(
+                    f"The server is the right one, but {why}. Nothing was sent to it."
+                ) from error
             raise RejectedError(
                 f"The server is not the one that the join code names ({why}), and nothing was sent"
                 " to it; ask for a new code."
