@@ -38,7 +38,8 @@ class SimulatedVfs(apsw.VFS):
         self.ignores_flushes = False
         """A bug that can be put in: nothing that a database flushes is flushed."""
         self._randomness = SeededRandomness(seed)
-        self._files: list[_DatabaseFile] = []
+        self._files: dict[_DatabaseFile, None] = {}
+        """Those that are open, also of processes that are dead: these never close them."""
         super().__init__(self.vfs_name, "")
 
     def forget(self) -> None:
@@ -58,6 +59,13 @@ class SimulatedVfs(apsw.VFS):
     def mount(self, machine: str, disk: SimulatedDisk, process: Process) -> None:
         """Let files below ``/machine`` belong to ``process`` from now on."""
         self.machines[machine] = (disk, process)
+        for file in [one for one in self._files if one.is_of_the_dead]:
+            file.let_go(file.process or process, SimulatedDisk())
+            del self._files[file]
+
+    def closed(self, file: _DatabaseFile) -> None:
+        """Forget a file that its process has closed."""
+        self._files.pop(file, None)
 
     def _of(self, path: str) -> tuple[SimulatedDisk, Process]:
         return self.machines[path.split("/", 2)[1]]
@@ -91,7 +99,7 @@ class SimulatedVfs(apsw.VFS):
         flags[1] = flags[0]
         names = is_new and bool(flags[0] & _FLUSHES_NAME)
         file = _DatabaseFile(disk, process, node, path, self, names=names)
-        self._files.append(file)
+        self._files[file] = None
         return file
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
@@ -152,6 +160,16 @@ class _DatabaseFile:
         self._names = names
         """Whether the next flush is of the directory, too: as the engine does for new logs."""
         self._lock = 0
+
+    @property
+    def process(self) -> Process | None:
+        """Whose it is; None for a temporary one."""
+        return self._process
+
+    @property
+    def is_of_the_dead(self) -> bool:
+        """Whether its process was killed: nothing can come of it any more."""
+        return self._process is not None and not self._process.alive
 
     def let_go(self, nobody: Process, nowhere: SimulatedDisk) -> None:
         """Belong to a process that is dead, and to an empty disk."""
@@ -220,7 +238,8 @@ class _DatabaseFile:
         return 0
 
     def xClose(self) -> None:  # noqa: N802
-        pass
+        self._vfs.closed(self)
+        self._node = Inode()
 
 
 def _sqlite_error(error: OSError | Killed) -> apsw.Error:

@@ -23,6 +23,8 @@ from tests.simulation.process import PROCESS, BrokenPromiseError, Killed
 
 STEPS_MAX: Final = 2_000_000
 """Steps without time passing after which a run counts as hung."""
+COLLECT_EVERY_S: Final = 1800.0
+"""Virtual seconds between two collections of garbage, for runs of days; it is off otherwise."""
 _PURGE_LEAST: Final = 256
 
 
@@ -81,6 +83,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         """By time, and by the order in which they were set."""
         self._timers_made = 0
         self._timers_cancelled = 0
+        self._collected_s = 0.0
         self.set_task_factory(_make_task)
         self.set_exception_handler(self._on_error)
 
@@ -185,6 +188,9 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         if timers[0][0] > self.now_s:
             self.now_s = timers[0][0]
             self.steps = 0
+            if self.now_s > self._collected_s + COLLECT_EVERY_S:
+                self._collected_s = self.now_s
+                gc.collect()
 
     def _run_once(self) -> None:  # noqa: C901, PLR0912 - the innermost loop of everything
         """Run until told to stop: what is ready, then what comes next, step by step."""
