@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from collective.client.peer_engines import PeerEngines
+from collective.client.member_engines import MemberEngines
 from collective.client.peer_trust import PeerTrust
 from collective.core.clock import Clock
 from collective.core.ids import UploadId
@@ -57,13 +57,13 @@ class Session:
     """Chunks in memory, over all transfers."""
     window_chunks: int
     peers: PeerTrust
-    to_peers: PeerEngines
-    """Move what is a peer's: what each learns of the ways there says nothing of others."""
+    engines: MemberEngines
+    """One a member: what each learns of the ways there says nothing of others."""
 
     def engine_for(self, path: FilePath) -> Engine:
         """Return what moves the bytes of ``path``."""
         domain = path.peer_domain
-        return self.engine if domain is None else self.to_peers.of(domain)
+        return self.engine if domain is None else self.engines.of(domain)
 
     async def write(
         self,

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Final, Self
 
 from collective.client.local.put_get import LocalFiles
+from collective.client.member_engines import MemberEngines, RouteNotes
 from collective.client.names import Names
 from collective.client.options import ClientOptions
-from collective.client.peer_engines import PeerEngines, RouteNotes
 from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.trees.getting import TreeGet
@@ -29,6 +29,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.rpc.links import Channel, Dialer
+from collective.rpc.probing import own_address
 from collective.rpc.remote.connection import Control
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
@@ -91,21 +92,27 @@ class Transfers:
         files = RemoteTransfers.over(channel, control)
         call = Call.of_client(who)
 
-        def to_peer(*, is_cut_off: bool) -> Engine:
-            told = replace(options, relay_after=1, is_cut_off=is_cut_off)
+        def make(domain: Domain, *, is_cut_off: bool) -> Engine:
+            told = replace(options, is_cut_off=is_cut_off)
+            if (
+                domain != who.trust_domain
+            ):  # its coordinator knows who is dead there, and who is not
+                told = replace(told, relay_after=1)
             return Engine.of(chunks, buffers, pool, world, told)
 
-        notes = None if state_dir is None else os.path.join(state_dir, "routes.json")
+        path = None if state_dir is None else os.path.join(state_dir, "routes.json")
+        notes = RouteNotes(path, world.disk, world.clock, own_address)
+        engines = MemberEngines(make, notes, world.clock)
         session = Session(
             files=files,
             call=call,
-            engine=Engine.of(chunks, buffers, pool, world, options),
+            engine=engines.of(who.trust_domain),
             pool=pool,
             leases=LeaseReturns(files, call),
             slots=asyncio.Semaphore(options.window_chunks),
             window_chunks=options.window_chunks,
             peers=peers,
-            to_peers=PeerEngines(to_peer, RouteNotes(notes, world.disk, world.clock), world.clock),
+            engines=engines,
         )
         return cls(
             session,
@@ -119,10 +126,11 @@ class Transfers:
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
         await self.session.leases.close()
-        await self.session.in_thread(self.session.to_peers.remember)
+        await self.session.in_thread(self.session.engines.remember)
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""
+        await self.session.engines.close()
         if self._chunks is not None:
             await self._chunks.close()
         self.session.pool.abandon()

@@ -139,8 +139,9 @@ class ChunkStoring:
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[None]] = []
             try:
-                self._start(group, tasks, plan.routes)
-                await self._until_safe(group, tasks)
+                with self._engine.trial.told(self._news):
+                    self._start(group, tasks, plan.routes)
+                    await self._until_safe(group, tasks)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -203,6 +204,7 @@ class ChunkStoring:
         self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]], routes: Sequence[Route]
     ) -> None:
         for route in routes:
+            self._engine.trial.begin(route)
             leg = _Leg(
                 route=route,
                 mode=route.mode,

@@ -11,6 +11,7 @@ from collective.core.clock import Clock
 from collective.core.randomness import Randomness
 from collective.core.world import Runs, World
 from collective.model.transfers import PutAnswer, Route
+from collective.transfer.engine.direct_trial import DirectTrial
 from collective.transfer.engine.options import TransferOptions
 from collective.transfer.engine.route_health import NodeHealth, RouteChoice
 
@@ -58,6 +59,10 @@ class ChunkTransport(Protocol):
         """Send a chunk along ``route``."""
         ...
 
+    async def reach(self, route: Route) -> None:
+        """Return when a connection to the first hop of ``route`` stands; it is kept for what comes."""
+        ...
+
     async def get(
         self, route: Route, *, on_progress: Callable[[int], None] | None = None
     ) -> Buffer:
@@ -80,6 +85,7 @@ class Engine:
     options: TransferOptions
     health: NodeHealth
     choice: RouteChoice
+    trial: DirectTrial
     splitter: Splitter
 
     @classmethod
@@ -98,7 +104,17 @@ class Engine:
             may_relay=options.may_relay,
             relay_after=0 if options.is_cut_off else options.relay_after,
         )
-        return cls(chunks, buffers, threads, world, options, health, choice, Splitter())
+        return cls(
+            chunks,
+            buffers,
+            threads,
+            world,
+            options,
+            health,
+            choice,
+            DirectTrial(chunks, choice),
+            Splitter(),
+        )
 
     @property
     def clock(self) -> Clock:

@@ -94,7 +94,8 @@ class ChunkFetch:
         while True:
             race = _Race(self._engine.health.best_first(self._routes))
             try:
-                await self._race(race)
+                with self._engine.trial.told(race.news):
+                    await self._race(race)
                 if race.winner is not None:
                     await self._report()
                     return race.winner
@@ -116,7 +117,7 @@ class ChunkFetch:
 
     def _is_outdated(self) -> bool:
         """Whether the routes go a way that was found meanwhile to lead nowhere."""
-        return self._engine.choice.mode is not self._mode
+        return self._mode is RouteMode.DIRECT and self._engine.choice.mode is RouteMode.RELAY
 
     async def _race(self, race: _Race) -> None:
         engine = self._engine
@@ -126,6 +127,7 @@ class ChunkFetch:
 
             def start() -> None:
                 route = race.waiting.pop(0)
+                self._engine.trial.begin(route)
                 node = route.storing[-1]
                 race.latest = node
                 race.started_s = engine.clock.monotonic_s()

@@ -87,13 +87,24 @@ class RouteChoice:
         self._relay_after = relay_after
         self._may_relay = may_relay
         self._direct_worked = False
+        self._meanwhile = False
+        """Whether relay is used because no direct attempt has come to an end yet."""
         self._unreached: set[SpiffeId] = set()
 
     @property
     def mode(self) -> RouteMode:
         """The mode to ask the coordinator for."""
-        is_cut_off = not self._direct_worked and len(self._unreached) >= self._relay_after
-        return RouteMode.RELAY if is_cut_off and self._may_relay else RouteMode.DIRECT
+        return RouteMode.RELAY if self._is_cut_off or self._meanwhile else RouteMode.DIRECT
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known yet if there is a direct way, and another could be gone."""
+        return self._may_relay and not self._direct_worked and not self._is_cut_off
+
+    @property
+    def _is_cut_off(self) -> bool:
+        is_missed = not self._direct_worked and len(self._unreached) >= self._relay_after
+        return is_missed and self._may_relay
 
     def is_outdated(self, route: Route) -> bool:
         """Whether ``route`` begins at a node, where it was found meanwhile that none can be reached.
@@ -106,6 +117,17 @@ class RouteChoice:
         """Note that the first hop of a route of ``mode`` was reached."""
         if mode is RouteMode.DIRECT:
             self._direct_worked = True
+            self._meanwhile = False
+
+    def relay_meanwhile(self) -> None:
+        """Relay until a direct attempt that is under way comes to an end."""
+        if self.is_open:
+            self._meanwhile = True
+
+    def missed(self, node: SpiffeId) -> None:
+        """Note that a direct attempt has come to its end without ``node``."""
+        self._meanwhile = False
+        self.unreachable(RouteMode.DIRECT, node)
 
     def unreachable(self, mode: RouteMode, node: SpiffeId | None) -> None:
         """Note that ``node`` could not be reached; it is avoided, or relay begins."""

@@ -177,6 +177,16 @@ class ChunkClient:
             self._links, peer, patience or self._limits.patience, header, source, on_progress
         )
 
+    async def reach(self, route: Route) -> None:
+        """Return when a connection to the first hop of ``route`` stands; it is kept for a while.
+
+        Raises:
+            UnreachableError: none can be opened within the deadline.
+            RejectedError: somebody else answers.
+        """
+        peer = _first_peer(route)
+        await self._links.link(peer.identity, peer.addresses)
+
     async def get(
         self,
         route: Route,

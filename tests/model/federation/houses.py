@@ -109,6 +109,9 @@ class Depot:
             answers.append(PutAnswer(node, sign_receipt(key, receipt)))
         return Put(answers, None)
 
+    async def reach(self, route: Route) -> None:
+        raise AssertionError("a coordinator tries no way beside another")
+
     async def get(
         self, route: Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:

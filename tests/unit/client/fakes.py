@@ -12,8 +12,8 @@ from typing import Any, cast
 from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.disk.part_files import part_name
+from collective.client.member_engines import MemberEngines, RouteNotes
 from collective.client.options import ClientOptions
-from collective.client.peer_engines import PeerEngines, RouteNotes
 from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.transfers import Transfers
@@ -82,6 +82,8 @@ from tests.virtual_time import LoopClock
 from tests.worlds import REAL, world_of
 
 DOMAIN = Domain("home.alice")
+DIAL_S = 6.0
+"""Where a connection is not made, it is given up after so long."""
 USER = SpiffeId.user(DOMAIN, GlobalId("bob", DOMAIN))
 COPIES = 3
 QUORUM = 2
@@ -124,6 +126,8 @@ class FakeNodes:
     chunks: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     pool: BufferPool = field(default_factory=lambda: BufferPool(96 << 20))
     direct_works: bool = True
+    direct_after_s: float = 0.0
+    """How long a direct connection takes; infinite behind a firewall that drops."""
     puts: int = 0
     gets: list[tuple[str, bytes]] = field(default_factory=list)
     in_flight: int = 0
@@ -138,17 +142,24 @@ class FakeNodes:
         self.puts += 1
         return FakeSending(self, route, b"".join(bytes(part) for part in parts))
 
-    def _reach(self, path: values.Route) -> str:
-        first = Ticket.parse(path.hops[0].body)
-        last = Ticket.parse(path.hops[-1].body)
-        if not first.forward_only and not self.direct_works:
+    async def reach(self, route: values.Route) -> None:
+        first = Ticket.parse(route.hops[0].body)
+        if first.forward_only:
+            return
+        if self.direct_after_s:
+            await asyncio.sleep(min(self.direct_after_s, DIAL_S))
+        if (
+            not self.direct_works
+            or self.direct_after_s > DIAL_S
+            or self.state.get(first.node) == "down"
+        ):
             raise UnreachableError("No connection to the node.")
-        return last.node
 
     async def get(
         self, route: values.Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:
-        node = self._reach(route)
+        await self.reach(route)
+        node = Ticket.parse(route.hops[-1].body).node
         self.gets.append((node, route.chunk))
         state = self.state.get(node, "up")
         if state == "down":
@@ -184,8 +195,8 @@ class FakeSending:
     async def _run(self) -> Any:
         nodes = self._nodes
         tickets = [Ticket.parse(hop.body) for hop in self._path.hops]
-        if not tickets[0].forward_only and not nodes.direct_works:
-            raise UnreachableError("No connection to the node.")
+        if not tickets[0].forward_only and (nodes.direct_after_s or not nodes.direct_works):
+            await nodes.reach(self._path)
         assert chunk_id(self._stored) == self._path.chunk
         for position, ticket in enumerate(t for t in tickets if not t.forward_only):
             await asyncio.sleep(0)
@@ -486,7 +497,7 @@ class World:
         def engine(options: ClientOptions) -> Engine:
             return Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), options)
 
-        def to_peer(*, is_cut_off: bool) -> Engine:
+        def to_peer(domain: Domain, *, is_cut_off: bool) -> Engine:
             del is_cut_off
             return engine(dataclasses.replace(self.options, relay_after=1))
 
@@ -499,7 +510,7 @@ class World:
             slots=asyncio.Semaphore(self.options.window_chunks),
             window_chunks=self.options.window_chunks,
             peers=cast("PeerTrust", NoPeers()),
-            to_peers=PeerEngines(to_peer, RouteNotes(None, REAL.disk, clock), clock),
+            engines=MemberEngines(to_peer, RouteNotes(None, REAL.disk, clock, lambda: ""), clock),
         )
         names = RemoteNames(control, files)
         persistent = RemoteNames(control, files, persists=True)

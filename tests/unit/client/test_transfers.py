@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -19,11 +20,13 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.model.transfers import RouteMode
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
+from collective.transfer.engine.direct_trial import DELAY_S
 from collective.transfer.engine.route_health import NodeHealth
 
-from .fakes import World, node_name
+from .fakes import DIAL_S, World, node_name
 
 pytestmark = pytest.mark.virtual_time
 
@@ -198,6 +201,53 @@ async def test_relay_is_used_where_nodes_cannot_be_reached(
     world.nodes.direct_works = False
     await world.collective.write("/s/a", b"x")
     assert await world.collective.read("/s/a") == b"x"
+
+
+def mode_of(world: World) -> RouteMode:
+    return world.session.engine.choice.mode
+
+
+async def test_a_firewall_that_drops_costs_a_moment(make_world: Callable[..., World]) -> None:
+    world = make_world(stall_s=2.0, give_up_s=6.0)
+    await world.collective.write("/s/a", b"x")
+    world = make_world(stall_s=2.0, give_up_s=6.0)
+    world.nodes.direct_after_s = math.inf
+    began_s = asyncio.get_running_loop().time()
+    await world.collective.write("/s/a", b"x")
+    assert await world.collective.read("/s/a") == b"x"
+    assert asyncio.get_running_loop().time() - began_s <= DELAY_S + 0.05
+    assert mode_of(world) is RouteMode.RELAY
+    await asyncio.sleep(DIAL_S)  # the attempts have come to an end
+    assert mode_of(world) is RouteMode.DIRECT, "one node that is not reached may be dead"
+    await world.collective.write("/s/b", b"y")
+    assert mode_of(world) is RouteMode.RELAY, "meanwhile, or for good after the second"
+    await world.session.engine.trial.close()
+
+
+async def test_nodes_far_away_are_reached_directly_once_they_answer(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(stall_s=2.0, give_up_s=6.0)
+    world.nodes.direct_after_s = 2 * DELAY_S
+    await world.collective.write("/s/a", b"x")
+    assert mode_of(world) is RouteMode.RELAY
+    await asyncio.sleep(2 * DELAY_S)
+    assert mode_of(world) is RouteMode.DIRECT
+    assert await world.collective.read("/s/a") == b"x"
+    assert mode_of(world) is RouteMode.DIRECT
+
+
+async def test_nodes_that_answer_at_once_are_asked_directly(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    meanwhile: list[None] = []
+    choice = world.session.engine.choice
+    monkeypatch.setattr(type(choice), "relay_meanwhile", lambda _: meanwhile.append(None))
+    await world.collective.write("/s/a", b"x")
+    assert await world.collective.read("/s/a") == b"x"
+    assert not meanwhile
+    assert not choice.is_open
 
 
 async def test_a_coordinator_that_restarts_is_waited_for(make_world: Callable[..., World]) -> None:

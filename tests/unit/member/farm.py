@@ -174,6 +174,9 @@ class Farm:
         self.puts.append(Put(results, failure, self.stalled, hangs=hangs))
         return self.puts[-1]
 
+    async def reach(self, route: Route) -> None:
+        raise AssertionError("a coordinator relays to nobody, and tries no way beside another")
+
     async def get(
         self, route: Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from collective.client.peer_engines import NOTED_S, PeerEngines, RouteNotes
+from collective.client.member_engines import NOTED_S, MemberEngines, RouteNotes
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.model.transfers import RouteMode
@@ -24,17 +24,19 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "routes.json"
         self.clock = ManualClock()
+        self.network = "192.168.1.7"
 
-    def engines(self) -> PeerEngines:
+    def engines(self) -> MemberEngines:
         """Return those of another run of the program."""
         nothing = cast("Any", None)
 
-        def make(*, is_cut_off: bool) -> Engine:
+        def make(domain: Domain, *, is_cut_off: bool) -> Engine:
+            del domain
             options = TransferOptions(relay_after=1, is_cut_off=is_cut_off)
             return Engine.of(nothing, nothing, nothing, world_of(self.clock), options)
 
-        notes = RouteNotes(str(self.path), REAL.disk, self.clock)
-        return PeerEngines(make, notes, self.clock)
+        notes = RouteNotes(str(self.path), REAL.disk, self.clock, lambda: self.network)
+        return MemberEngines(make, notes, self.clock)
 
 
 @pytest.fixture

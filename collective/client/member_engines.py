@@ -1,12 +1,13 @@
-"""What moves bytes to and from each peer: each has an engine, which learns the way to that peer alone.
+"""What moves bytes to and from each member: each has an engine, which learns the way to that member alone.
 
-Where none of a peer's nodes could be reached directly, that is noted for ten minutes, so that the next
-commands do not try again what costs seconds; a direct way that works clears the note.
+Where none of a member's nodes could be reached directly, that is noted for ten minutes for the network that this
+machine is in, so that the next commands begin with what works; a direct way that works clears the note.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from collective.core.clock import Clock
@@ -25,22 +26,28 @@ NOTED_MAX: Final = 256
 class MakeEngine(Protocol):
     """Makes an engine."""
 
-    def __call__(self, *, is_cut_off: bool) -> Engine:
-        """Make one; ``is_cut_off``: for a peer none of whose nodes could be reached the last time."""
+    def __call__(self, domain: Domain, *, is_cut_off: bool) -> Engine:
+        """Make one for a member; ``is_cut_off``: none of its nodes could be reached the last time."""
         ...
 
 
 class RouteNotes:
-    """Which peers' nodes could not be reached, on disk; only ever a hint."""
+    """Which members' nodes could not be reached, on disk; only ever a hint."""
 
-    def __init__(self, path: str | None, disk: Disk, clock: Clock) -> None:
-        """Keep notes at ``path``; None keeps none."""
+    def __init__(
+        self, path: str | None, disk: Disk, clock: Clock, network: Callable[[], str]
+    ) -> None:
+        """Keep notes at ``path``; None keeps none.
+
+        ``network`` names the network that this machine is in now.
+        """
         self._path = path
+        self._network = network
         self._disk = disk
         self._clock = clock
 
     def read(self) -> dict[str, float]:
-        """Return until when (Unix seconds) each peer is noted; nothing where that cannot be read."""
+        """Return until when (Unix seconds) what is noted; nothing where that cannot be read."""
         if self._path is None or not self._disk.exists(self._path):
             return {}
         now_s = self._clock.wall_s()
@@ -51,10 +58,14 @@ class RouteNotes:
         if not isinstance(told, dict):
             return {}
         return {
-            domain: float(until_s)
-            for domain, until_s in told.items()
+            name: float(until_s)
+            for name, until_s in told.items()
             if isinstance(until_s, int | float) and now_s < until_s <= now_s + NOTED_S
         }
+
+    def name(self, domain: Domain) -> str:
+        """Return the name under which a member is noted in this network."""
+        return f"{domain} from {self._network()}" if self._path is not None else str(domain)
 
     def write(self, noted: dict[str, float]) -> None:
         """Keep these notes; silent where that cannot be done."""
@@ -67,8 +78,8 @@ class RouteNotes:
             return
 
 
-class PeerEngines:
-    """One engine for each peer that a client meets."""
+class MemberEngines:
+    """One engine for each member that a client meets, its own too."""
 
     def __init__(self, make: MakeEngine, notes: RouteNotes, clock: Clock) -> None:
         """Make engines by ``make``, as ``notes`` say."""
@@ -79,24 +90,34 @@ class PeerEngines:
         self._engines: dict[Domain, Engine] = {}
 
     def of(self, domain: Domain) -> Engine:
-        """Return the engine for a peer."""
+        """Return the engine for a member."""
         if self._noted is None:
             self._noted = self._notes.read()
         engine = self._engines.get(domain)
         if engine is None:
-            engine = self._engines[domain] = self._make(is_cut_off=domain in self._noted)
+            is_cut_off = bool(self._noted) and self._notes.name(domain) in self._noted
+            engine = self._engines[domain] = self._make(domain, is_cut_off=is_cut_off)
         return engine
 
+    async def close(self) -> None:
+        """End what the engines have begun beside their transfers."""
+        for engine in self._engines.values():
+            await engine.trial.close()
+
     def remember(self) -> None:
-        """Note what was learnt of the ways to peers; blocks for a moment."""
+        """Note what was learnt of the ways to members; blocks for a moment."""
         if self._noted is None:
             return
         noted = dict(self._noted)
         for domain, engine in self._engines.items():
-            if engine.choice.mode is RouteMode.DIRECT:
-                noted.pop(domain, None)
-            elif domain not in noted:
-                noted[domain] = self._clock.wall_s() + NOTED_S
+            is_direct = engine.choice.mode is RouteMode.DIRECT
+            if is_direct and not noted:
+                continue
+            name = self._notes.name(domain)
+            if is_direct:
+                noted.pop(name, None)
+            elif name not in noted:
+                noted[name] = self._clock.wall_s() + NOTED_S
         if noted != self._noted:
             self._notes.write(noted)
             self._noted = noted
