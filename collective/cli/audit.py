@@ -9,6 +9,7 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Meter, Unit
 from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
 
@@ -35,7 +36,13 @@ def audit(
     since_ms = max(0, round((now_s - parse_duration_s(since)) * 1000))
 
     async def work(collective: Collective) -> list[AuditRow]:
-        return [record async for record in collective.trust.audit(since_ms=since_ms)]
+        meter = Meter(invocation.world.clock, unit=Unit.RECORDS, doing="Read")
+        found = []
+        async with meter.shown():
+            async for record in collective.trust.audit(since_ms=since_ms):
+                found.append(record)
+                meter(1)
+        return found
 
     records = [record_json(record) for record in invocation.run(work)]
     if invocation.as_json:

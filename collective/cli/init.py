@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
+from collective.cli.interrupts import ending_in_order
 from collective.cli.local import LocalInvocation, local_command
+from collective.cli.progress import Line
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,17 +182,22 @@ def set_up(
     settings = file_settings(place.settings, lambda _: text.encode())
     world = invocation.world
     before = place.present()
-    findings = asyncio.run(
-        preflight(
-            settings,
-            place.state,
-            code,
-            before,
-            links=_links(world),
-            clock=world.clock,
-            disk=world.disk,
-        )
+    line = Line()
+    line.show("Checking ports, disk, clock, addresses")
+    look = preflight(
+        settings,
+        place.state,
+        code,
+        before,
+        links=_links(world),
+        clock=world.clock,
+        disk=world.disk,
     )
+    try:
+        with ending_in_order():
+            findings = asyncio.run(look)
+    finally:
+        line.clear()
     code_of_ending = exit_code_of(findings)
     is_stopped = bool(code_of_ending) and not force
     if not is_stopped:

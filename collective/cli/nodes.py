@@ -11,8 +11,9 @@ from collective.cli import output
 from collective.cli.asking import YesOption, ask, has_terminal
 from collective.cli.options import Invocation, command
 from collective.cli.overview import NODE_HEADINGS, node_row, node_tones
+from collective.cli.progress import Meter, Unit
 from collective.cli.status import node_json, with_quarantine
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
 from collective.core.units import format_size
 from collective.model.nodes import ShownState, Standing
 
@@ -26,8 +27,12 @@ NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'n
 NodesArgument = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The nodes, as 'node list' says.")
 ]
+_IN_USE: Final = frozenset((ShownState.UP, ShownState.PROBATION, ShownState.DOUBTED))
+"""States in which a node would show that it is draining, if it were."""
 _BEFORE: Final = {Standing.PROBATION: "on probation", Standing.DOUBTED: "doubted"}
 HEADINGS: Final = (*NODE_HEADINGS, "LEFT")
+DRAIN_LOOK_S: Final = 1.0
+"""How often a drain that is waited for is looked at."""
 
 
 @app.callback()
@@ -217,16 +222,22 @@ def drain(
     invocation: Invocation,
     node: NodeArgument,
     stop: Annotated[bool, typer.Option("--stop", help="Take the node back into use.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until none is left; Ctrl-C ends the wait alone.")
+    ] = False,
 ) -> None:
     """Move a node's copies to other nodes, so that it can be removed without any loss."""
+    if stop and wait:
+        raise UsageError("Give --stop or --wait, not both.")
 
     async def work(collective: Collective) -> tuple[int, list[str]]:
         left = await collective.nodes.drain(node, stop=stop)
         if stop:
             return left, []
+        if wait and left:
+            return await _emptied(invocation, collective, node, left)
         await collective.nodes.list()  # it counts what is left, which the warning goes by
-        told = (await collective.status()).warnings
-        return left, [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
+        return left, await _hindrances(collective, node)
 
     left, warnings = invocation.run(work)
     if invocation.as_json:
@@ -235,13 +246,50 @@ def drain(
         )
     elif stop:
         output.line(f"Node {node} is in use again.")
-    else:
+    elif left or not wait:
         output.line(
             f"Node {node} is being emptied: {left} copies are to move. 'collective node list' shows"
             f" how many are left; at 0: collective node remove {node}"
         )
+    else:
+        output.line(f"Node {node} is empty; to end it for good: collective node remove {node}")
+    if not invocation.as_json:
         for warning in warnings:
             output.note(f"Warning: {warning}")
+
+
+async def _emptied(
+    invocation: Invocation, collective: Collective, node: str, left: int
+) -> tuple[int, list[str]]:
+    """Return when a draining node has no copies left, or is not drained any more; show how far it is."""
+    import asyncio  # noqa: PLC0415 - not for help
+
+    meter = Meter(invocation.world.clock, left, unit=Unit.COPIES, doing="Moved")
+    told: set[str] = set()
+    async with meter.shown():
+        while True:
+            now = {str(one.node): one for one in await collective.nodes.list()}
+            one = now.get(node)
+            if one is None or (one.state in _IN_USE and one.copies_left):
+                raise ConflictError(
+                    f"Node {node} is not emptied any more; 'collective node list' shows its state."
+                )
+            if not one.copies_left:
+                return 0, []
+            assert meter.total is not None
+            meter.total = max(meter.total, one.copies_left)
+            meter.done = meter.total - one.copies_left
+            for warning in await _hindrances(collective, node):
+                if not told:  # it counts the copies, so its words change
+                    meter.note(f"Warning: {warning}")
+                told.add(warning)
+            await asyncio.sleep(DRAIN_LOOK_S)
+
+
+async def _hindrances(collective: Collective, node: str) -> list[str]:
+    """Return what keeps a node's copies from moving, as the status warns of it."""
+    told = (await collective.status()).warnings
+    return [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
 
 
 @app.command()

@@ -8,7 +8,9 @@ import typer
 
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
+from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Line
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 from collective.model.trust import Phase
@@ -63,9 +65,15 @@ def rotate_ca(
     told = invocation.run(work)
     world = invocation.world
     deadline_s = world.clock.monotonic_s() + FINISH_WAIT_S
+    line = Line()
     while finish and told.phase is not Phase.NONE and world.clock.monotonic_s() < deadline_s:
-        world.threads.pause(1.0)
-        told = invocation.run(look)  # with the coordinator's certificate of now
+        line.show(f"The old CA ends: {deadline_s - world.clock.monotonic_s():.0f} s at most")
+        try:
+            with ending_in_order():
+                world.threads.pause(1.0)
+            told = invocation.run(look)  # with the coordinator's certificate of now
+        finally:
+            line.clear()
     if invocation.as_json:
         output.as_json(
             {
