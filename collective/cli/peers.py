@@ -9,7 +9,7 @@ import typer
 
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
-from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.options import Invocation, command
 from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
 from collective.core.ids import Domain, parse_domain
@@ -79,7 +79,9 @@ def accept(
     ] = False,
 ) -> None:
     """Peer with the member that made a code; shows who that is before anything is sent to it."""
-    given = code_given(code, file, invocation.world.disk).encode()
+    found = code_given(code, file, invocation.world.disk)
+    require_for(found, "a member")
+    given = found.encode()
 
     async def look(collective: Collective) -> Inviter:
         return await collective.peers.look_at(given)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from collective.cli import output
-from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
 from collective.cli.passphrases import new_passphrase, passphrase_of
@@ -30,6 +30,7 @@ def redeem(
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
     found = code_given(code, file, invocation.world.disk)
+    require_for(found, "a person")
     redeem_here(found, invocation.world, as_json=invocation.as_json)
 
 
