@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
-from collective.cli.asking import YesOption, ask
+from collective.cli.asking import YesOption, ask, ask_whoever_is_there
 from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.options import Invocation, command
 from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
@@ -70,7 +70,9 @@ def accept(
     invocation: Invocation,
     code: CodeArgument = None,
     file: CodeFileOption = None,
-    yes: YesOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether the fingerprint is right.")
+    ] = False,
     replace: Annotated[
         bool,
         typer.Option(
@@ -91,7 +93,7 @@ def accept(
     output.note(f"The code is of {inviter.domain} (member {inviter.member}) at {where}.")
     output.note(f"Its fingerprint is  {inviter.fingerprint}")
     output.note(f"Yours is            {inviter.own_fingerprint}")
-    ask(
+    ask_whoever_is_there(
         f"Does {inviter.domain} say that this is its fingerprint?",
         "Nothing was sent to it.",
         yes=yes,

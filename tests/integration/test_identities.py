@@ -177,10 +177,10 @@ def test_two_collectives_side_by_side(federation: Federation, machine: Machine) 
     machine.run("identity", "switch", "home.alice")
     assert machine.run("ls", "/").text.split() == ["two/"]
 
-    machine.run("identity", "leave", "alice-homelab")
+    machine.run("identity", "leave", "alice-homelab", "--yes")
     assert machine.names() == {"bob-homelab": True}
     assert machine.run("ls", "/").text.split() == ["two-b/"]
-    machine.run("identity", "leave", "bob")
+    machine.run("identity", "leave", "bob", "--yes")
     machine.run("ls", "/", code=5)
 
 
@@ -213,7 +213,7 @@ def test_redeeming_again_changes_nothing(federation: Federation, machine: Machin
     again = machine.json("invite", "redeem", made["join_url"])
     assert first | {"new": False} == again
     assert uses_left(federation.alice, made) == 4
-    machine.run("identity", "leave", "alice-homelab")
+    machine.run("identity", "leave", "alice-homelab", "--yes")
     back = machine.json("invite", "redeem", made["code"])
     assert back["certificate_expires"] == first["certificate_expires"]
     assert uses_left(federation.alice, made) == 4
