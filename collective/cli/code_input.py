@@ -10,7 +10,7 @@ import typer
 
 from collective.cli.passphrases import unseen
 from collective.core.disk import Disk
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from collective.pki.invite_code import InviteCode
@@ -58,10 +58,11 @@ def require_for(code: InviteCode, who: str) -> None:
     """Return if a code may be for ``who``; what it does not say, its server will.
 
     Raises:
-        UsageError: It is for somebody else; says how it is used, and how the other kind is made.
+        ConflictError: It is for somebody else, which is what its server would say, too; says how it is used,
+            and how the other kind is made.
     """
     if code.kind is not None and admitted(code) != who:
-        raise UsageError(
+        raise ConflictError(
             f"This code is for {admitted(code)}, not for {who}; use it with '{_USED_BY[code.kind.value]}',"
             f" or have its member make another: {_MADE_BY[who]}"
         )

@@ -93,8 +93,12 @@ def join(
     )
     if as_what is None and told_of_a_node:
         as_what = "node"
-    if as_what is None and parsed.kind is not None:  # the code says it
-        as_what = "node" if admitted(parsed) == "a node" else "person"
+    told_of_a_person = global_id is not None or bool(display_name)
+    if (
+        as_what is None and parsed.kind is not None
+    ):  # the code says it, but for flags of the other kind
+        is_for_a_node = admitted(parsed) == "a node" and not told_of_a_person
+        as_what = "node" if is_for_a_node else "person"
     kind = questions.text(
         as_what,
         "--as",
@@ -110,7 +114,7 @@ def join(
             )
         _join_person(invocation, questions, parsed, global_id, display_name)
         return
-    if global_id is not None or display_name:
+    if told_of_a_person:
         raise UsageError("A node has no --global-id and no --display-name; give --as person.")
     from collective.cli.setup.choices import check_data_dir, node  # noqa: PLC0415 - as above
     from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above

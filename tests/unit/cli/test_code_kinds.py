@@ -13,7 +13,7 @@ from collective.core.units import Address
 from collective.model.people import InviteKind
 from collective.pki.invite_code import InviteCode
 
-USAGE, NOT_REACHABLE = 2, 5
+NOT_REACHABLE, CONFLICT = 5, 8
 NOWHERE = (Address("127.0.0.1", 1),)
 AS_NODE = ("--as", "node", "--yes", "--no-start", "--storage-capacity", "1MB")
 
@@ -64,7 +64,7 @@ def test_a_code_of_another_kind_is_refused(
     says: str,
 ) -> None:
     given = code(kind)
-    assert app.run([given if word == "CODE" else word for word in command]) == USAGE
+    assert app.run([given if word == "CODE" else word for word in command]) == CONFLICT
     told = capsys.readouterr()
     assert says in told.err
     assert told.err.count("\n") == 1, "one sentence"
