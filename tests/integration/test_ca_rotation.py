@@ -285,7 +285,7 @@ def replace_with_kills(quick: Cluster, delay_s: float) -> None:
     (old,) = bundle(ca)
 
     def killed_in(*arguments: str) -> None:
-        command = [sys.executable, "-m", "collective", "pki", "rotate-ca", *arguments]
+        command = [sys.executable, "-m", "collective", "pki", "rotate-ca", "--yes", *arguments]
         asked = subprocess.Popen(
             [*command, *quick.operator],
             env=quick.client_environment,
