@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,7 @@ from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import AuditRecordJson
     from collective.client.collective import Collective
     from collective.model.audit import AuditRow
 
@@ -66,7 +67,7 @@ def brief(text: str) -> str:
     return _HEX.sub(lambda found: f"{found[0][:_HEX_SHOWN]}…", text)
 
 
-def record_json(record: AuditRow) -> dict[str, Any]:
+def record_json(record: AuditRow) -> AuditRecordJson:
     """Return an audit record as JSON has it; every field always present."""
     return {
         "at": output.when(record.at_ms),

@@ -20,6 +20,7 @@ from collective.core.errors import CollectiveError, NotFoundError, PermissionDen
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
     from collective.cli.diagnosis.installation import Installation
+    from collective.cli.json_shapes import DoctorJson
     from collective.client.collective import Collective
     from collective.pki.invite_code import InviteCode
 
@@ -69,15 +70,14 @@ def doctor(
     findings = [one for _, found in examined for one in found]
     ending = exit_code_of(findings)
     if invocation.as_json:
-        output.as_json(
-            {
-                "exit_code": int(ending),
-                "parts": [
-                    {"part": part, "findings": [one.as_json() for one in found]}
-                    for part, found in examined
-                ],
-            }
-        )
+        told: DoctorJson = {
+            "exit_code": int(ending),
+            "parts": [
+                {"part": part, "findings": [one.as_json() for one in found]}
+                for part, found in examined
+            ],
+        }
+        output.as_json(told)
     else:
         for part, found in examined:
             output.line(part)

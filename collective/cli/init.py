@@ -16,6 +16,7 @@ from collective.cli.progress import Line
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collective.cli.json_shapes import SetUpJson
     from collective.pki.invite_code import InviteCode
 
 app = typer.Typer()
@@ -203,18 +204,17 @@ def set_up(
     if not is_stopped:
         place.write(text, None if code is None else code.encode(), world.disk)
     if invocation.as_json:
-        output.as_json(
-            {
-                "settings": place.settings,
-                "written": not is_stopped,
-                "kept": place.kept if before is not None and not is_stopped else None,
-                "roles": list(roles),
-                "state_dir": place.state,
-                "code_file": None if code is None else place.code,
-                "findings": [one.as_json() for one in findings],
-                "next": place.commands(),
-            }
-        )
+        told: SetUpJson = {
+            "settings": place.settings,
+            "written": not is_stopped,
+            "kept": place.kept if before is not None and not is_stopped else None,
+            "roles": list(roles),
+            "state_dir": place.state,
+            "code_file": None if code is None else place.code,
+            "findings": [one.as_json() for one in findings],
+            "next": place.commands(),
+        }
+        output.as_json(told)
     else:
         print_findings(findings, with_fine=True)
         if before is not None and not is_stopped:

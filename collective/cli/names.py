@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from collective.core.units import format_size
 from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import EntryJson, RemovedNamesJson
     from collective.client.collective import Collective
 
 app = typer.Typer()
@@ -66,7 +67,7 @@ def ls(
     invocation.run(work)
 
 
-async def _all_of(entries: AsyncIterator[Entry], invocation: Invocation) -> list[dict[str, Any]]:
+async def _all_of(entries: AsyncIterator[Entry], invocation: Invocation) -> list[EntryJson]:
     """Return a listing as JSON has it, and show how far it is meanwhile."""
     from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each listing
 
@@ -118,7 +119,8 @@ def rm(
 
     count = invocation.run(work)
     if invocation.as_json:
-        output.as_json({"removed": count})
+        removed: RemovedNamesJson = {"removed": count}
+        output.as_json(removed)
 
 
 async def _remove_tree(collective: Collective, path: str, invocation: Invocation) -> int:

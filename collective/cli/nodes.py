@@ -18,6 +18,14 @@ from collective.core.units import format_size
 from collective.model.nodes import ShownState, Standing
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import (
+        AdoptionJson,
+        ApprovalJson,
+        DiscardedJson,
+        DrainJson,
+        GoneJson,
+        ListedNodeJson,
+    )
     from collective.client.collective import Collective
     from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus
 
@@ -50,7 +58,7 @@ def list_nodes(invocation: Invocation) -> None:
 
     nodes = invocation.run(work)
     if invocation.as_json:
-        output.as_json([node_json(node) | {"copies_left": node.copies_left} for node in nodes])
+        output.as_json([_listed_json(node) for node in nodes])
     else:
         rows = [
             (*node_row(node), str(node.copies_left) if node.state is ShownState.DRAINING else "")
@@ -58,6 +66,10 @@ def list_nodes(invocation: Invocation) -> None:
         ]
         table = with_quarantine(HEADINGS, rows, nodes)
         output.table(*table, style=invocation.style, tones=node_tones(nodes))
+
+
+def _listed_json(node: NodeStatus) -> ListedNodeJson:
+    return {**node_json(node), "copies_left": node.copies_left}
 
 
 @app.command()
@@ -84,9 +96,10 @@ def approve(
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            [{"node": one.node, "was": one.was.value, "was_new": one.was_new} for one in done]
-        )
+        approved: list[ApprovalJson] = [
+            {"node": one.node, "was": one.was.value, "was_new": one.was_new} for one in done
+        ]
+        output.as_json(approved)
     else:
         output.lines([_approved(one) for one in done])
 
@@ -153,14 +166,13 @@ def adopt(
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {
-                "enrolled": list(done.enrolled),
-                "replaced": done.replaced,
-                "confirmed": done.confirmed,
-                "epoch": done.epoch,
-            }
-        )
+        adopted: AdoptionJson = {
+            "enrolled": list(done.enrolled),
+            "replaced": done.replaced,
+            "confirmed": done.confirmed,
+            "epoch": done.epoch,
+        }
+        output.as_json(adopted)
     else:
         output.lines(_adopted(done, is_named=bool(named)))
 
@@ -196,17 +208,16 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
 
     found = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            [
-                {
-                    "node": one.node,
-                    "copies": one.copies,
-                    "bytes": one.size_bytes,
-                    "may_be_discarded": output.when(one.may_ms),
-                }
-                for one in found
-            ]
-        )
+        discarded: list[DiscardedJson] = [
+            {
+                "node": one.node,
+                "copies": one.copies,
+                "bytes": one.size_bytes,
+                "may_be_discarded": output.when(one.may_ms),
+            }
+            for one in found
+        ]
+        output.as_json(discarded)
         return
     for one in found:
         if one.copies:
@@ -241,9 +252,10 @@ def drain(
 
     left, warnings = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {"node": node, "draining": not stop, "copies_left": left, "warnings": warnings}
-        )
+        told: DrainJson = {
+            "node": node, "draining": not stop, "copies_left": left, "warnings": warnings,
+        }  # fmt: skip
+        output.as_json(told)
     elif stop:
         output.line(f"Node {node} is in use again.")
     elif left or not wait:
@@ -309,6 +321,7 @@ def remove(
 
     invocation.run(work)
     if invocation.as_json:
-        output.as_json({"removed": node})
+        removed: GoneJson = {"removed": node}
+        output.as_json(removed)
     else:
         output.line(f"Node {node} is removed; stop its process and wipe its data dir.")

@@ -17,12 +17,15 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from collective.cli.terminal_style import WIDTH, Style, Tone
 from collective.core.moments import moment_text
 from collective.core.terminal import safe
 from collective.model.entries import Entry
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import EntryJson
 
 GAP: Final = "  "
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
@@ -158,7 +161,7 @@ def target(entry: Entry) -> str:
     return entry.target.decode("utf-8", "surrogateescape")
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: Entry) -> EntryJson:
     """Return an entry as JSON has it; every field always present."""
     return {
         "path": str(entry.path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,7 @@ from collective.core.ids import Domain, parse_domain
 from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import AcceptedPeerJson, PeerJson, ShownPeerJson
     from collective.client.collective import Collective
     from collective.model.grants import Grant
     from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerGrants
@@ -107,7 +108,8 @@ def accept(
     accepted, own = invocation.run(work)
     facts = accepted.peer
     if invocation.as_json:
-        output.as_json({**peer_json(facts), "is_waiting": accepted.is_waiting})
+        told: AcceptedPeerJson = {**peer_json(facts), "is_waiting": accepted.is_waiting}
+        output.as_json(told)
         return
     if accepted.is_waiting:
         output.line(
@@ -168,14 +170,13 @@ def show(invocation: Invocation, domain: DomainArgument) -> None:
 
     facts, grants, own = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {
-                **peer_json(facts),
-                "granted_here": [grant_json(one) for one in grants.here],
-                "granted_there": [grant_json(one) for one in grants.there],
-                "why_not_there": grants.why_not_there,
-            }
-        )
+        told: ShownPeerJson = {
+            **peer_json(facts),
+            "granted_here": [grant_json(one) for one in grants.here],
+            "granted_there": [grant_json(one) for one in grants.there],
+            "why_not_there": grants.why_not_there,
+        }
+        output.as_json(told)
         return
     output.lines(_shown_lines(facts))
     output.lines(
@@ -266,7 +267,7 @@ def _state(one: PeerFacts) -> str:
     return state_of(one)
 
 
-def peer_json(one: PeerFacts) -> dict[str, Any]:
+def peer_json(one: PeerFacts) -> PeerJson:
     """Return a peer as JSON has it."""
     return {
         "domain": one.domain,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from collective.cli import output
 from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
@@ -13,6 +13,7 @@ from collective.cli.passphrases import new_passphrase, passphrase_of
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
+    from collective.cli.json_shapes import RedeemedJson
     from collective.client.identity.redemption import Redeemed
     from collective.client.identity.replacing import Standing
     from collective.core.world import World
@@ -58,7 +59,7 @@ def redeem_here(code: InviteCode, world: World, *, as_json: bool) -> None:
         output.lines(redeemed_lines(done))
 
 
-def redeemed_json(done: Redeemed) -> dict[str, Any]:
+def redeemed_json(done: Redeemed) -> RedeemedJson:
     """Return what a redemption gave as JSON has it."""
     collective = done.collective
     return {

@@ -17,6 +17,7 @@ from collective.model.trust import Phase
 from collective.pki import certificates
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import RotationJson
     from collective.client.collective import Collective
     from collective.model.trust import RotationProgress
 
@@ -75,14 +76,13 @@ def rotate_ca(
         finally:
             line.clear()
     if invocation.as_json:
-        output.as_json(
-            {
-                "phase": told.phase.value,
-                "waiting": list(told.waiting),
-                "begun": output.when(told.begun_ms),
-                "ca_key_sha256": _pin(told.newest_der),
-            }
-        )
+        facts: RotationJson = {
+            "phase": told.phase.value,
+            "waiting": list(told.waiting),
+            "begun": output.when(told.begun_ms),
+            "ca_key_sha256": _pin(told.newest_der),
+        }
+        output.as_json(facts)
     else:
         output.lines(_lines(told, is_finishing=finish))
 

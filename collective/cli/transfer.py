@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import TreeJson
     from collective.client.collective import Collective
     from collective.client.trees.result import LeftOut, TreeResult
 
@@ -255,7 +256,7 @@ def _finish(invocation: Invocation, result: Entry | TreeResult) -> None:
         )
 
 
-def _tree_json(result: TreeResult) -> dict[str, Any]:
+def _tree_json(result: TreeResult) -> TreeJson:
     return {
         "files": result.files,
         "links": result.links,
