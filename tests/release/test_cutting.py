@@ -35,7 +35,7 @@ def release(
     repository: Path, *arguments: str, umask: int = 0o022, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "release", *arguments, "--target", HERE],
+        [sys.executable, "-m", "tools.release", *arguments, "--target", HERE],
         cwd=repository,
         env=ENVIRONMENT | variables,
         capture_output=True,
