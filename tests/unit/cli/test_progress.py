@@ -30,8 +30,13 @@ class Terminal:
         self.stream: TextIO = os.fdopen(theirs, "w")
 
     def written(self) -> str:
+        """Return all that was written since the last time: it may come in pieces, so an end is put to it."""
+        self.stream.write("\0")
         self.stream.flush()
-        return os.read(self._ours, 65536).decode()
+        text = ""
+        while not text.endswith("\0"):
+            text += os.read(self._ours, 65536).decode()
+        return text[:-1]
 
     def close(self) -> None:
         self.stream.close()
