@@ -181,10 +181,10 @@ lock: $(DEV) ## Resolve the locks anew
 	$(BIN)/python $(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
 
 packages: $(DEV) ## Make every package of HEAD in dist/; TARGETS="--target x86_64:3.11" makes fewer
-	$(BIN)/python -m release build --output dist $(TARGETS)
+	$(BIN)/python -m tools.release build --output dist $(TARGETS)
 
 release: $(DEV) ## Release VERSION: check, run CI if it has not passed, set it, build, tag; nothing is pushed
-	$(BIN)/python -m release cut "$(VERSION)" --output dist $(TARGETS)
+	$(BIN)/python -m tools.release cut "$(VERSION)" --output dist $(TARGETS)
 
 clean: ## Remove caches and the environment
 	rm -rf $(VENV) $(VENV)-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build site docs/reference

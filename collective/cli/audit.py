@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Meter, Unit
 from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import AuditRecordJson
     from collective.client.collective import Collective
     from collective.model.audit import AuditRow
 
@@ -35,7 +37,13 @@ def audit(
     since_ms = max(0, round((now_s - parse_duration_s(since)) * 1000))
 
     async def work(collective: Collective) -> list[AuditRow]:
-        return [record async for record in collective.trust.audit(since_ms=since_ms)]
+        meter = Meter(invocation.world.clock, unit=Unit.RECORDS, doing="Read")
+        found = []
+        async with meter.shown():
+            async for record in collective.trust.audit(since_ms=since_ms):
+                found.append(record)
+                meter(1)
+        return found
 
     records = [record_json(record) for record in invocation.run(work)]
     if invocation.as_json:
@@ -59,7 +67,7 @@ def brief(text: str) -> str:
     return _HEX.sub(lambda found: f"{found[0][:_HEX_SHOWN]}…", text)
 
 
-def record_json(record: AuditRow) -> dict[str, Any]:
+def record_json(record: AuditRow) -> AuditRecordJson:
     """Return an audit record as JSON has it; every field always present."""
     return {
         "at": output.when(record.at_ms),

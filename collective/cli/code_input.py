@@ -10,7 +10,7 @@ import typer
 
 from collective.cli.passphrases import unseen
 from collective.core.disk import Disk
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from collective.pki.invite_code import InviteCode
@@ -33,6 +33,39 @@ CodeFileOption = Annotated[
         "--file", metavar="FILE", help="Read the code from FILE: a whole message will do."
     ),
 ]
+
+
+_ADMITTED: Final = {"user": "a person", "device": "a person", "node": "a node", "peer": "a member"}
+_USED_BY: Final = {
+    "user": "collective join CODE --as person",
+    "device": "collective join CODE --as person",
+    "node": "collective join CODE --as node",
+    "peer": "collective peer accept CODE",
+}
+_MADE_BY: Final = {
+    "a person": "collective invite generate --grant PATH:RIGHT",
+    "a node": "collective invite generate --for node",
+    "a member": "collective peer invite DOMAIN",
+}
+
+
+def admitted(code: InviteCode) -> str | None:
+    """Return whom a code is for, as it says itself: a person, a node or a member; None: it does not."""
+    return None if code.kind is None else _ADMITTED[code.kind.value]
+
+
+def require_for(code: InviteCode, who: str) -> None:
+    """Return if a code may be for ``who``; what it does not say, its server will.
+
+    Raises:
+        ConflictError: It is for somebody else, which is what its server would say, too; says how it is used,
+            and how the other kind is made.
+    """
+    if code.kind is not None and admitted(code) != who:
+        raise ConflictError(
+            f"This code is for {admitted(code)}, not for {who}; use it with '{_USED_BY[code.kind.value]}',"
+            f" or have its member make another: {_MADE_BY[who]}"
+        )
 
 
 def code_given(words: list[str] | None, file: str | None, disk: Disk) -> InviteCode:

@@ -6,12 +6,15 @@ The script calls this program at each TAB, so a completion is never older than t
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.local import LocalInvocation, local_command
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import ScriptJson
 
 app = typer.Typer()
 
@@ -43,7 +46,8 @@ def completion(
     """Print the script that makes a shell complete commands and options: source it, or install it."""
     text = script(shell)
     if invocation.as_json:
-        output.as_json({"shell": shell.value, "script": text})
+        told: ScriptJson = {"shell": shell.value, "script": text}
+        output.as_json(told)
     else:
         output.lines(text.splitlines())
 

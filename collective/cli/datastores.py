@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ from collective.core.ids import Domain, SpiffeId
 from collective.core.units import format_size, parse_size
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import DatastoreJson
     from collective.client.collective import Collective
     from collective.model.datastores import Datastore
 
@@ -96,7 +97,7 @@ def set_policy(
     _show(invocation, invocation.run(work), one=True)
 
 
-def datastore_json(datastore: Datastore, domain: Domain) -> dict[str, Any]:
+def datastore_json(datastore: Datastore, domain: Domain) -> DatastoreJson:
     """Return a datastore as JSON has it; every field always present.
 
     ``copies`` is null where the coordinator's setting counts, ``quota_bytes`` where there is none.

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from collective.cli import output
+from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Line
 from collective.core.errors import CollectiveError, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
     from collective.cli.diagnosis.installation import Installation
+    from collective.cli.json_shapes import DoctorJson
     from collective.client.collective import Collective
     from collective.pki.invite_code import InviteCode
 
@@ -62,19 +65,19 @@ def doctor(
         from collective.core.paths import FilePath  # noqa: PLC0415 - heavy
 
         FilePath.parse(path)  # a mistyped one should not cost the findings
-    examined = asyncio.run(_Examination(invocation, path, code, backup).all(config or ()))
+    with ending_in_order():
+        examined = asyncio.run(_Examination(invocation, path, code, backup).all(config or ()))
     findings = [one for _, found in examined for one in found]
     ending = exit_code_of(findings)
     if invocation.as_json:
-        output.as_json(
-            {
-                "exit_code": int(ending),
-                "parts": [
-                    {"part": part, "findings": [one.as_json() for one in found]}
-                    for part, found in examined
-                ],
-            }
-        )
+        told: DoctorJson = {
+            "exit_code": int(ending),
+            "parts": [
+                {"part": part, "findings": [one.as_json() for one in found]}
+                for part, found in examined
+            ],
+        }
+        output.as_json(told)
     else:
         for part, found in examined:
             output.line(part)
@@ -107,9 +110,16 @@ class _Examination:
         is_asked = self._is_asked_of_the_client()
         here = [] if is_asked else list(settings_files(SETTINGS_DIR, self._world.disk))
         files = told or here
-        examined = [(file, await self._installation(file)) for file in files]
-        if is_asked or self._is_joined() or not files:
-            examined.append(("client", await self._client()))
+        examined, line = [], Line()
+        try:
+            for file in files:
+                line.show(f"Examining {file}")
+                examined.append((file, await self._installation(file)))
+            if is_asked or self._is_joined() or not files:
+                line.show("Examining this machine as a client")
+                examined.append(("client", await self._client()))
+        finally:
+            line.clear()
         return examined
 
     def _is_asked_of_the_client(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from collective.core.units import parse_validity_s
 from collective.model.rights import WORDS, GrantTerms, Right, words_of
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import GoneJson, GrantJson
     from collective.client.collective import Collective
     from collective.model.grants import Grant
 
@@ -109,14 +110,14 @@ def tell_of_admin(grants: Iterable[GrantTerms], giver: SpiffeId) -> None:
         )
 
 
-def chained(grants: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+def chained(grants: Sequence[GrantJson]) -> list[tuple[int, GrantJson]]:
     """Return grants with their depth: what was passed on stands below what it came from."""
     known = {one["id"] for one in grants}
-    below: dict[str, list[dict[str, Any]]] = {}
+    below: dict[str, list[GrantJson]] = {}
     for one in grants:
         above = next((source for source in one["sources"] if source in known), "")
         below.setdefault(above, []).append(one)
-    ordered: list[tuple[int, dict[str, Any]]] = []
+    ordered: list[tuple[int, GrantJson]] = []
     pending = [(0, one) for one in reversed(below.get("", []))]
     while pending:
         depth, one = pending.pop()
@@ -168,4 +169,5 @@ def remove(invocation: Invocation, grant_id: Annotated[str, typer.Argument(metav
 
     invocation.run(work)
     if invocation.as_json:
-        output.as_json({"removed": grant_id})
+        removed: GoneJson = {"removed": grant_id}
+        output.as_json(removed)

@@ -5,7 +5,7 @@ It needs no certificate and loads next to nothing, since it runs several times a
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,9 @@ from collective.cli import output
 from collective.core.errors import ExitCode, UnreachableError, UsageError
 from collective.core.units import Address, parse_duration_s
 from collective.rpc.metrics_page import ask
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import HealthJson
 
 app = typer.Typer()
 
@@ -55,13 +58,12 @@ def healthcheck(
         raise UnreachableError(f"What listens at {where} is no health listener of collective.")
     is_well = status == _DONE
     if as_json:
-        output.as_json(
-            {
-                "asked": "alive" if alive else "ready",
-                "is_well": is_well,
-                "reasons": [] if is_well else body.split("\n"),
-            }
-        )
+        told: HealthJson = {
+            "asked": "alive" if alive else "ready",
+            "is_well": is_well,
+            "reasons": [] if is_well else body.split("\n"),
+        }
+        output.as_json(told)
     elif is_well:
         output.line(body)
     else:

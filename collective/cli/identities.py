@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,7 @@ from collective.cli.options import Invocation, command
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:  # heavy, and needed by few commands
+    from collective.cli.json_shapes import DeviceCodeJson, ListedIdentityJson, RevokedJson
     from collective.client.collective import Collective
     from collective.model.people import (
         CertificateRecord,
@@ -46,7 +47,10 @@ def add_device(
     expires = output.when(made.invite.expires_ms)
     until = output.shown_time(expires, "it is used")
     if invocation.as_json:
-        output.as_json({"code": made.code, "join_url": made.join_url, "expires": expires})
+        facts: DeviceCodeJson = {
+            "code": made.code, "join_url": made.join_url, "expires": expires,
+        }  # fmt: skip
+        output.as_json(facts)
         return
     output.note("On the other machine, run this and give it the code below (a secret until then):")
     output.note("  collective invite redeem -")
@@ -112,17 +116,16 @@ def revoke(
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {
-                "revoked": who,
-                "entries": list(done.entries),
-                "revocation_epoch": done.epoch,
-                "connections_closed": done.closed,
-                "lost_rights": [shown_principal(str(one)) for one in done.consequences.losers],
-                "invites_ended": done.consequences.invites,
-                "datastores": [str(one) for one in done.consequences.datastores],
-            }
-        )
+        told: RevokedJson = {
+            "revoked": who,
+            "entries": list(done.entries),
+            "revocation_epoch": done.epoch,
+            "connections_closed": done.closed,
+            "lost_rights": [shown_principal(str(one)) for one in done.consequences.losers],
+            "invites_ended": done.consequences.invites,
+            "datastores": [str(one) for one in done.consequences.datastores],
+        }
+        output.as_json(told)
     else:
         output.lines(revoked_lines(who, done))
         _tell_of_key(who, done.entries)
@@ -178,7 +181,7 @@ def _until(device: DeviceRecord) -> str:
     return output.moment(max(ends)) if ends else ""
 
 
-def _listed_json(one: IdentityRecord) -> dict[str, Any]:
+def _listed_json(one: IdentityRecord) -> ListedIdentityJson:
     return {
         "global_id": str(one.principal.global_id or ""),
         "identity": str(one.principal),

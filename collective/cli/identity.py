@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, NotJoinedError
 from collective.core.ids import GlobalId
 from collective.pki import pem_files
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import CollectiveJson, IdentityJson, LeftJson
 
 app = typer.Typer(no_args_is_help=True, help="Who you are, and which collectives you have joined.")
 
@@ -127,7 +130,8 @@ def leave(invocation: LocalInvocation, name: NameArgument, yes: YesOption = Fals
     store = open_store(invocation.world)
     gone, current = store.leave(name)
     if invocation.as_json:
-        output.as_json({"left": gone.name, "current": current.name if current else None})
+        left: LeftJson = {"left": gone.name, "current": current.name if current else None}
+        output.as_json(left)
         return
     output.line(f"Left {gone.name}; to come back, redeem its invite again or ask for a new one.")
     if current:
@@ -145,7 +149,7 @@ app.command()(revoke)
 
 def collective_json(
     store: IdentityStore, one: JoinedCollective, current: JoinedCollective | None, disk: Disk
-) -> dict[str, Any]:
+) -> CollectiveJson:
     """Return a joined collective as JSON has it."""
     return {
         "name": one.name,
@@ -191,7 +195,7 @@ def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
     output.line(f"Current       {facts['current'] or 'none'}")
 
 
-def _identity_json(store: IdentityStore, identity: Identity, disk: Disk) -> dict[str, Any]:
+def _identity_json(store: IdentityStore, identity: Identity, disk: Disk) -> IdentityJson:
     has_passphrase = pem_files.is_encrypted_key(store.place.key, disk=disk)
     digest = store.key_digest()
     current = store.current()

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
+from collective.cli.interrupts import ending_in_order
 from collective.cli.local import LocalInvocation, local_command
+from collective.cli.progress import Line
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collective.cli.json_shapes import SetUpJson
     from collective.pki.invite_code import InviteCode
 
 app = typer.Typer()
@@ -180,34 +183,38 @@ def set_up(
     settings = file_settings(place.settings, lambda _: text.encode())
     world = invocation.world
     before = place.present()
-    findings = asyncio.run(
-        preflight(
-            settings,
-            place.state,
-            code,
-            before,
-            links=_links(world),
-            clock=world.clock,
-            disk=world.disk,
-        )
+    line = Line()
+    line.show("Checking ports, disk, clock, addresses")
+    look = preflight(
+        settings,
+        place.state,
+        code,
+        before,
+        links=_links(world),
+        clock=world.clock,
+        disk=world.disk,
     )
+    try:
+        with ending_in_order():
+            findings = asyncio.run(look)
+    finally:
+        line.clear()
     code_of_ending = exit_code_of(findings)
     is_stopped = bool(code_of_ending) and not force
     if not is_stopped:
         place.write(text, None if code is None else code.encode(), world.disk)
     if invocation.as_json:
-        output.as_json(
-            {
-                "settings": place.settings,
-                "written": not is_stopped,
-                "kept": place.kept if before is not None and not is_stopped else None,
-                "roles": list(roles),
-                "state_dir": place.state,
-                "code_file": None if code is None else place.code,
-                "findings": [one.as_json() for one in findings],
-                "next": place.commands(),
-            }
-        )
+        told: SetUpJson = {
+            "settings": place.settings,
+            "written": not is_stopped,
+            "kept": place.kept if before is not None and not is_stopped else None,
+            "roles": list(roles),
+            "state_dir": place.state,
+            "code_file": None if code is None else place.code,
+            "findings": [one.as_json() for one in findings],
+            "next": place.commands(),
+        }
+        output.as_json(told)
     else:
         print_findings(findings, with_fine=True)
         if before is not None and not is_stopped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
+    from collective.cli.json_shapes import InviteJson, MadeCodeJson
     from collective.client.collective import Collective
     from collective.model.people import InviteStatus, MadeInvite
 
@@ -150,8 +151,10 @@ def show_code(made: MadeInvite, *, as_json: bool) -> None:
     invite = made.invite
     expires = output.when(invite.expires_ms)
     if as_json:
-        facts = {"code": made.code, "join_url": made.join_url, "expires": expires}
-        output.as_json({"id": invite.id, **facts})
+        facts: MadeCodeJson = {
+            "id": invite.id, "code": made.code, "join_url": made.join_url, "expires": expires,
+        }  # fmt: skip
+        output.as_json(facts)
         return
     is_for_node = invite.kind.value == "node"
     is_for_peer = invite.kind.value == "peer"
@@ -178,7 +181,7 @@ def show_code(made: MadeInvite, *, as_json: bool) -> None:
     output.line(made.code)
 
 
-def invite_json(invite: InviteStatus) -> dict[str, Any]:
+def invite_json(invite: InviteStatus) -> InviteJson:
     """Return an invite as JSON has it; every field always present."""
     return {
         "id": invite.id,

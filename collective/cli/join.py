@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from collective.cli import output
-from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
+from collective.cli.code_input import (
+    CodeArgument,
+    CodeFileOption,
+    admitted,
+    code_given,
+    require_for,
+)
 from collective.cli.init import (
     AddressOption,
     CapacityOption,
@@ -42,7 +48,7 @@ def join(
     file: CodeFileOption = None,
     as_what: Annotated[
         str | None,
-        typer.Option("--as", metavar="person|node", help="Asked for where it is not said."),
+        typer.Option("--as", metavar="person|node", help="Default: as the code says."),
     ] = None,
     global_id: Annotated[
         str | None,
@@ -87,6 +93,12 @@ def join(
     )
     if as_what is None and told_of_a_node:
         as_what = "node"
+    told_of_a_person = global_id is not None or bool(display_name)
+    if (
+        as_what is None and parsed.kind is not None
+    ):  # the code says it, but for flags of the other kind
+        is_for_a_node = admitted(parsed) == "a node" and not told_of_a_person
+        as_what = "node" if is_for_a_node else "person"
     kind = questions.text(
         as_what,
         "--as",
@@ -94,6 +106,7 @@ def join(
         "person",
         _check_kind,
     )
+    require_for(parsed, f"a {kind}")
     if kind == "person":
         if told_of_a_node:
             raise UsageError(
@@ -101,7 +114,7 @@ def join(
             )
         _join_person(invocation, questions, parsed, global_id, display_name)
         return
-    if global_id is not None or display_name:
+    if told_of_a_person:
         raise UsageError("A node has no --global-id and no --display-name; give --as person.")
     from collective.cli.setup.choices import check_data_dir, node  # noqa: PLC0415 - as above
     from collective.cli.setup.placing import Place  # noqa: PLC0415 - as above
@@ -115,7 +128,12 @@ def join(
     is_started = questions.is_agreed(start, "Start it now?", default=True)
     tell(invocation, place, ["node"], is_started=is_started, has_code=True)
     if is_started:
-        place.start()
+        place.start()  # without systemd this process becomes the node, and says itself how far it is
+        from collective.cli.setup.waiting import wait_until_enrolled  # noqa: PLC0415 - as above
+
+        wait_until_enrolled(place, invocation.world)
+        if not invocation.as_json:
+            output.line("Joined       the node has its certificate, and its coordinator knows it.")
 
 
 def _check_kind(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from collective.cli import output
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import NotFoundError
 from collective.core.small_files import write_atomically
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import PageJson, PagesJson
 
 app = typer.Typer()
 
@@ -41,7 +44,8 @@ def man(
                 path, text.encode(), permissions=_PAGE_MODE, disk=invocation.world.disk
             )
         if invocation.as_json:
-            output.as_json({"pages": written})
+            told: PagesJson = {"pages": written}
+            output.as_json(told)
         else:
             output.lines(written)
         return
@@ -51,6 +55,7 @@ def man(
             f"There is no command '{' '.join(command or [])}'; 'collective --help' lists them."
         )
     if invocation.as_json:
-        output.as_json({"name": name, "page": made[name]})
+        page: PageJson = {"name": name, "page": made[name]}
+        output.as_json(page)
     else:
         output.lines(made[name].splitlines())

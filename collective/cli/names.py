@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ from collective.core.units import format_size
 from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import EntryJson, RemovedNamesJson
     from collective.client.collective import Collective
 
 app = typer.Typer()
@@ -55,13 +58,26 @@ def ls(
     async def work(collective: Collective) -> None:
         entries = collective.list(path, recursive=recursive)
         if invocation.as_json:
-            output.as_json([output.entry_json(entry) async for entry in entries])
+            output.as_json(await _all_of(entries, invocation))
             return
         async for entry in entries:
             name = output.shown_name(entry, _below(entry.path, base))
             output.line(_long(entry, name) if long else name)
 
     invocation.run(work)
+
+
+async def _all_of(entries: AsyncIterator[Entry], invocation: Invocation) -> list[EntryJson]:
+    """Return a listing as JSON has it, and show how far it is meanwhile."""
+    from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each listing
+
+    meter = Meter(invocation.world.clock, unit=Unit.NAMES, doing="Listed")
+    found = []
+    async with meter.shown():
+        async for entry in entries:
+            found.append(output.entry_json(entry))
+            meter(1)
+    return found
 
 
 def _below(path: FilePath, base: FilePath) -> str:
@@ -97,11 +113,30 @@ def rm(
         ask(f"Remove {at} with everything in it?", f"{at} was not removed.", yes=yes)
 
     async def work(collective: Collective) -> int:
-        return await collective.remove(path, recursive=recursive)
+        if not recursive:
+            return await collective.remove(path)
+        return await _remove_tree(collective, path, invocation)
 
     count = invocation.run(work)
     if invocation.as_json:
-        output.as_json({"removed": count})
+        removed: RemovedNamesJson = {"removed": count}
+        output.as_json(removed)
+
+
+async def _remove_tree(collective: Collective, path: str, invocation: Invocation) -> int:
+    """Remove a tree, show how far it is meanwhile, and say what went where it ends half-way."""
+    from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each removal
+
+    meter = Meter(invocation.world.clock, unit=Unit.NAMES, doing="Removed")
+    try:
+        async with meter.shown():
+            return await collective.remove(path, recursive=True, progress=meter)
+    except (CollectiveError, asyncio.CancelledError):
+        if meter.done:
+            output.note(
+                f"{meter.done:,} names below {path} are removed already; the rest is there."
+            )
+        raise
 
 
 def _is_datastore(path: FilePath) -> bool:

@@ -11,12 +11,21 @@ from collective.cli import output
 from collective.cli.asking import YesOption, ask, has_terminal
 from collective.cli.options import Invocation, command
 from collective.cli.overview import NODE_HEADINGS, node_row, node_tones
+from collective.cli.progress import Meter, Unit
 from collective.cli.status import node_json, with_quarantine
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
 from collective.core.units import format_size
 from collective.model.nodes import ShownState, Standing
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import (
+        AdoptionJson,
+        ApprovalJson,
+        DiscardedJson,
+        DrainJson,
+        GoneJson,
+        ListedNodeJson,
+    )
     from collective.client.collective import Collective
     from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus
 
@@ -26,8 +35,12 @@ NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'n
 NodesArgument = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The nodes, as 'node list' says.")
 ]
+_IN_USE: Final = frozenset((ShownState.UP, ShownState.PROBATION, ShownState.DOUBTED))
+"""States in which a node would show that it is draining, if it were."""
 _BEFORE: Final = {Standing.PROBATION: "on probation", Standing.DOUBTED: "doubted"}
 HEADINGS: Final = (*NODE_HEADINGS, "LEFT")
+DRAIN_LOOK_S: Final = 1.0
+"""How often a drain that is waited for is looked at."""
 
 
 @app.callback()
@@ -45,7 +58,7 @@ def list_nodes(invocation: Invocation) -> None:
 
     nodes = invocation.run(work)
     if invocation.as_json:
-        output.as_json([node_json(node) | {"copies_left": node.copies_left} for node in nodes])
+        output.as_json([_listed_json(node) for node in nodes])
     else:
         rows = [
             (*node_row(node), str(node.copies_left) if node.state is ShownState.DRAINING else "")
@@ -53,6 +66,10 @@ def list_nodes(invocation: Invocation) -> None:
         ]
         table = with_quarantine(HEADINGS, rows, nodes)
         output.table(*table, style=invocation.style, tones=node_tones(nodes))
+
+
+def _listed_json(node: NodeStatus) -> ListedNodeJson:
+    return {**node_json(node), "copies_left": node.copies_left}
 
 
 @app.command()
@@ -79,9 +96,10 @@ def approve(
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            [{"node": one.node, "was": one.was.value, "was_new": one.was_new} for one in done]
-        )
+        approved: list[ApprovalJson] = [
+            {"node": one.node, "was": one.was.value, "was_new": one.was_new} for one in done
+        ]
+        output.as_json(approved)
     else:
         output.lines([_approved(one) for one in done])
 
@@ -148,14 +166,13 @@ def adopt(
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {
-                "enrolled": list(done.enrolled),
-                "replaced": done.replaced,
-                "confirmed": done.confirmed,
-                "epoch": done.epoch,
-            }
-        )
+        adopted: AdoptionJson = {
+            "enrolled": list(done.enrolled),
+            "replaced": done.replaced,
+            "confirmed": done.confirmed,
+            "epoch": done.epoch,
+        }
+        output.as_json(adopted)
     else:
         output.lines(_adopted(done, is_named=bool(named)))
 
@@ -191,17 +208,16 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
 
     found = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            [
-                {
-                    "node": one.node,
-                    "copies": one.copies,
-                    "bytes": one.size_bytes,
-                    "may_be_discarded": output.when(one.may_ms),
-                }
-                for one in found
-            ]
-        )
+        discarded: list[DiscardedJson] = [
+            {
+                "node": one.node,
+                "copies": one.copies,
+                "bytes": one.size_bytes,
+                "may_be_discarded": output.when(one.may_ms),
+            }
+            for one in found
+        ]
+        output.as_json(discarded)
         return
     for one in found:
         if one.copies:
@@ -217,31 +233,75 @@ def drain(
     invocation: Invocation,
     node: NodeArgument,
     stop: Annotated[bool, typer.Option("--stop", help="Take the node back into use.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until none is left; Ctrl-C ends the wait alone.")
+    ] = False,
 ) -> None:
     """Move a node's copies to other nodes, so that it can be removed without any loss."""
+    if stop and wait:
+        raise UsageError("Give --stop or --wait, not both.")
 
     async def work(collective: Collective) -> tuple[int, list[str]]:
         left = await collective.nodes.drain(node, stop=stop)
         if stop:
             return left, []
+        if wait and left:
+            return await _emptied(invocation, collective, node, left)
         await collective.nodes.list()  # it counts what is left, which the warning goes by
-        told = (await collective.status()).warnings
-        return left, [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
+        return left, await _hindrances(collective, node)
 
     left, warnings = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {"node": node, "draining": not stop, "copies_left": left, "warnings": warnings}
-        )
+        told: DrainJson = {
+            "node": node, "draining": not stop, "copies_left": left, "warnings": warnings,
+        }  # fmt: skip
+        output.as_json(told)
     elif stop:
         output.line(f"Node {node} is in use again.")
-    else:
+    elif left or not wait:
         output.line(
             f"Node {node} is being emptied: {left} copies are to move. 'collective node list' shows"
             f" how many are left; at 0: collective node remove {node}"
         )
+    else:
+        output.line(f"Node {node} is empty; to end it for good: collective node remove {node}")
+    if not invocation.as_json:
         for warning in warnings:
             output.note(f"Warning: {warning}")
+
+
+async def _emptied(
+    invocation: Invocation, collective: Collective, node: str, left: int
+) -> tuple[int, list[str]]:
+    """Return when a draining node has no copies left, or is not drained any more; show how far it is."""
+    import asyncio  # noqa: PLC0415 - not for help
+
+    meter = Meter(invocation.world.clock, left, unit=Unit.COPIES, doing="Moved")
+    told: set[str] = set()
+    async with meter.shown():
+        while True:
+            now = {str(one.node): one for one in await collective.nodes.list()}
+            one = now.get(node)
+            if one is None or (one.state in _IN_USE and one.copies_left):
+                raise ConflictError(
+                    f"Node {node} is not emptied any more; 'collective node list' shows its state."
+                )
+            if not one.copies_left:
+                return 0, []
+            assert meter.total is not None
+            meter.total = max(meter.total, one.copies_left)
+            meter.done = meter.total - one.copies_left
+            for warning in await _hindrances(collective, node):
+                if not told:  # it counts the copies, so its words change
+                    meter.note(f"Warning: {warning}")
+                told.add(warning)
+            await asyncio.sleep(DRAIN_LOOK_S)
+
+
+async def _hindrances(collective: Collective, node: str) -> list[str]:
+    """Return what keeps a node's copies from moving, as the status warns of it."""
+    told = (await collective.status()).warnings
+    return [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
 
 
 @app.command()
@@ -261,6 +321,7 @@ def remove(
 
     invocation.run(work)
     if invocation.as_json:
-        output.as_json({"removed": node})
+        removed: GoneJson = {"removed": node}
+        output.as_json(removed)
     else:
         output.line(f"Node {node} is removed; stop its process and wipe its data dir.")

@@ -1,4 +1,4 @@
-"""Everything that is printed: text made safe for terminals, JSON, tables and progress.
+"""Everything that is printed: text made safe for terminals, JSON and tables.
 
 Results go to stdout and everything else to stderr.  On a terminal whatever is not printable is
 escaped, since a server could be hostile and names can turn the direction of text; on a pipe names
@@ -17,17 +17,16 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 from collective.cli.terminal_style import WIDTH, Style, Tone
-from collective.core.clock import Clock
 from collective.core.moments import moment_text
 from collective.core.terminal import safe
-from collective.core.units import format_size
 from collective.model.entries import Entry
 
-REFRESH_S: Final = 0.2
-BAR_CELLS: Final = 24
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import EntryJson
+
 GAP: Final = "  "
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
@@ -162,7 +161,7 @@ def target(entry: Entry) -> str:
     return entry.target.decode("utf-8", "surrogateescape")
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: Entry) -> EntryJson:
     """Return an entry as JSON has it; every field always present."""
     return {
         "path": str(entry.path),
@@ -184,51 +183,3 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 def shown_name(entry: Entry, name: str) -> str:
     """Return ``name`` with a ``/`` after it if the entry holds others."""
     return name if entry.kind.is_leaf else f"{name}/"
-
-
-class Meter:
-    """Progress of a transfer on a terminal: bytes, rate and time left; silent elsewhere."""
-
-    def __init__(
-        self, clock: Clock, total_bytes: int | None = None, *, stream: TextIO | None = None
-    ) -> None:
-        """Show progress towards ``total_bytes`` (None: unknown) on ``stream`` if it is a terminal."""
-        self._clock = clock
-        self._total = total_bytes
-        self._stream = stream or sys.stderr
-        self._is_shown = self._stream.isatty()
-        self._done = 0
-        self._started_s = self._clock.monotonic_s()
-        self._next_s = self._started_s + REFRESH_S
-
-    def __call__(self, count: int) -> None:
-        """Add ``count`` bytes."""
-        self._done += count
-        if self._is_shown and self._clock.monotonic_s() >= self._next_s:
-            self._next_s = self._clock.monotonic_s() + REFRESH_S
-            self._stream.write(f"\r\x1b[K{self.text(self._clock.monotonic_s() - self._started_s)}")
-            self._stream.flush()
-
-    def text(self, elapsed_s: float) -> str:
-        """Return the line for ``elapsed_s`` seconds since the start."""
-        rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
-        text = f"{format_size(self._done)}  {format_size(rate)}/s"
-        if self._total is None:
-            return text
-        share = min(1.0, self._done / self._total) if self._total else 1.0
-        bar = "#" * round(share * BAR_CELLS)
-        left_s = (self._total - self._done) / rate if rate else 0.0
-        text = f"[{bar:<{BAR_CELLS}}] {share:4.0%}  {text}"
-        return f"{text}  {_clock(left_s)} left" if share < 1 else text
-
-    def close(self) -> None:
-        """Clear the line."""
-        if self._is_shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

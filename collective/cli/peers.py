@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
-from collective.cli.asking import YesOption, ask
-from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
+from collective.cli.asking import YesOption, ask, ask_whoever_is_there
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.options import Invocation, command
 from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
 from collective.core.ids import Domain, parse_domain
 from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import AcceptedPeerJson, PeerJson, ShownPeerJson
     from collective.client.collective import Collective
     from collective.model.grants import Grant
     from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerGrants
@@ -70,7 +71,9 @@ def accept(
     invocation: Invocation,
     code: CodeArgument = None,
     file: CodeFileOption = None,
-    yes: YesOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether the fingerprint is right.")
+    ] = False,
     replace: Annotated[
         bool,
         typer.Option(
@@ -79,7 +82,9 @@ def accept(
     ] = False,
 ) -> None:
     """Peer with the member that made a code; shows who that is before anything is sent to it."""
-    given = code_given(code, file, invocation.world.disk).encode()
+    found = code_given(code, file, invocation.world.disk)
+    require_for(found, "a member")
+    given = found.encode()
 
     async def look(collective: Collective) -> Inviter:
         return await collective.peers.look_at(given)
@@ -89,7 +94,7 @@ def accept(
     output.note(f"The code is of {inviter.domain} (member {inviter.member}) at {where}.")
     output.note(f"Its fingerprint is  {inviter.fingerprint}")
     output.note(f"Yours is            {inviter.own_fingerprint}")
-    ask(
+    ask_whoever_is_there(
         f"Does {inviter.domain} say that this is its fingerprint?",
         "Nothing was sent to it.",
         yes=yes,
@@ -103,7 +108,8 @@ def accept(
     accepted, own = invocation.run(work)
     facts = accepted.peer
     if invocation.as_json:
-        output.as_json({**peer_json(facts), "is_waiting": accepted.is_waiting})
+        told: AcceptedPeerJson = {**peer_json(facts), "is_waiting": accepted.is_waiting}
+        output.as_json(told)
         return
     if accepted.is_waiting:
         output.line(
@@ -164,14 +170,13 @@ def show(invocation: Invocation, domain: DomainArgument) -> None:
 
     facts, grants, own = invocation.run(work)
     if invocation.as_json:
-        output.as_json(
-            {
-                **peer_json(facts),
-                "granted_here": [grant_json(one) for one in grants.here],
-                "granted_there": [grant_json(one) for one in grants.there],
-                "why_not_there": grants.why_not_there,
-            }
-        )
+        told: ShownPeerJson = {
+            **peer_json(facts),
+            "granted_here": [grant_json(one) for one in grants.here],
+            "granted_there": [grant_json(one) for one in grants.there],
+            "why_not_there": grants.why_not_there,
+        }
+        output.as_json(told)
         return
     output.lines(_shown_lines(facts))
     output.lines(
@@ -262,7 +267,7 @@ def _state(one: PeerFacts) -> str:
     return state_of(one)
 
 
-def peer_json(one: PeerFacts) -> dict[str, Any]:
+def peer_json(one: PeerFacts) -> PeerJson:
     """Return a peer as JSON has it."""
     return {
         "domain": one.domain,

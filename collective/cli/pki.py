@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from collective.cli import output
 from collective.cli.rotate import rotate_ca
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
@@ -23,6 +23,14 @@ from collective.pki.ca import LEAF_LIFE_MAX_S, CertificateAuthority, authority_o
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.renewal_times import renewal_due_s
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import (
+        AuthorityJson,
+        CertificateJson,
+        IssuedJson,
+        TimesJson,
+    )
 
 app = typer.Typer(
     no_args_is_help=True, help="Certificates: look at one, issue one offline, replace the CA."
@@ -48,7 +56,7 @@ def show(
     except CollectiveError as error:
         _fail(error)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        output.as_json(facts)
         return
     for name, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
@@ -66,6 +74,7 @@ def issue(
     validity: Annotated[str, typer.Option("--validity", help="Like 30d.")] = "30d",
     out: Annotated[Path, typer.Option("--out", help="A cert dir to write into.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Make a key and a certificate for a user or a standalone bootstrap, with the CA alone."""
     try:
@@ -81,10 +90,17 @@ def issue(
         )
     except CollectiveError as error:
         _fail(error)
-    typer.echo(f"identity     {written.identity}")
-    typer.echo(f"certificate  {written.certificate_path}")
-    typer.echo(f"key          {written.key_path}")
-    typer.echo(f"ca           {written.ca_path}")
+    facts: IssuedJson = {
+        "identity": str(written.identity),
+        "certificate": written.certificate_path,
+        "key": written.key_path,
+        "ca": written.ca_path,
+    }
+    if as_json:
+        output.as_json(facts)
+        return
+    for name, value in facts.items():
+        output.line(f"{name:<13}{value}")
 
 
 def issue_files(
@@ -132,12 +148,12 @@ def issue_files(
     )
 
 
-def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list[str]]:
+def explain(certificate: x509.Certificate, now_s: float) -> AuthorityJson | CertificateJson:
     """Return what ``certificate`` says, for people and ``--json``; all times are UTC."""
     starts_s = certificate.not_valid_before_utc.timestamp()
     ends_s = certificate.not_valid_after_utc.timestamp()
     states = {now_s < starts_s: "not valid yet", now_s > ends_s: "ran out"}
-    common: dict[str, str | list[str]] = {
+    times: TimesJson = {
         "serial": certificates.serial_text(certificate),
         "valid_from": _time(starts_s),
         "valid_until": _time(ends_s),
@@ -151,14 +167,16 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
             "member": member,
             "trust_domain": domain,
             "key_sha256": digest,
-        } | common
+            **times,
+        }
     certified = certificates.describe(certificate)
     try:
         extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         usages = [_USAGES.get(usage, usage.dotted_string) for usage in extended]
     except x509.ExtensionNotFound:
         usages = []
-    return common | {
+    return {
+        **times,
         "kind": certified.identity.role,
         "identity": str(certified.identity),
         "global_id": str(certified.identity.global_id or ""),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from collective.cli import output
-from collective.cli.code_input import CodeArgument, CodeFileOption, code_given
+from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
 from collective.cli.passphrases import new_passphrase, passphrase_of
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
+    from collective.cli.json_shapes import RedeemedJson
     from collective.client.identity.redemption import Redeemed
     from collective.client.identity.replacing import Standing
     from collective.core.world import World
@@ -30,6 +31,7 @@ def redeem(
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
     found = code_given(code, file, invocation.world.disk)
+    require_for(found, "a person")
     redeem_here(found, invocation.world, as_json=invocation.as_json)
 
 
@@ -57,7 +59,7 @@ def redeem_here(code: InviteCode, world: World, *, as_json: bool) -> None:
         output.lines(redeemed_lines(done))
 
 
-def redeemed_json(done: Redeemed) -> dict[str, Any]:
+def redeemed_json(done: Redeemed) -> RedeemedJson:
     """Return what a redemption gave as JSON has it."""
     collective = done.collective
     return {

@@ -8,13 +8,16 @@ import typer
 
 from collective.cli import output
 from collective.cli.asking import YesOption, ask
+from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Line
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 from collective.model.trust import Phase
 from collective.pki import certificates
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import RotationJson
     from collective.client.collective import Collective
     from collective.model.trust import RotationProgress
 
@@ -63,18 +66,23 @@ def rotate_ca(
     told = invocation.run(work)
     world = invocation.world
     deadline_s = world.clock.monotonic_s() + FINISH_WAIT_S
+    line = Line()
     while finish and told.phase is not Phase.NONE and world.clock.monotonic_s() < deadline_s:
-        world.threads.pause(1.0)
-        told = invocation.run(look)  # with the coordinator's certificate of now
+        line.show(f"The old CA ends: {deadline_s - world.clock.monotonic_s():.0f} s at most")
+        try:
+            with ending_in_order():
+                world.threads.pause(1.0)
+            told = invocation.run(look)  # with the coordinator's certificate of now
+        finally:
+            line.clear()
     if invocation.as_json:
-        output.as_json(
-            {
-                "phase": told.phase.value,
-                "waiting": list(told.waiting),
-                "begun": output.when(told.begun_ms),
-                "ca_key_sha256": _pin(told.newest_der),
-            }
-        )
+        facts: RotationJson = {
+            "phase": told.phase.value,
+            "waiting": list(told.waiting),
+            "begun": output.when(told.begun_ms),
+            "ca_key_sha256": _pin(told.newest_der),
+        }
+        output.as_json(facts)
     else:
         output.lines(_lines(told, is_finishing=finish))
 

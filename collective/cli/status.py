@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,16 @@ from collective.cli.terminal_style import Style, Tone
 from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import (
+        ChunksJson,
+        FiguresJson,
+        GrantJson,
+        NodeCodeJson,
+        NodeJson,
+        StatusJson,
+        StatusPeerJson,
+        WorkerJson,
+    )
     from collective.client.collective import Collective
     from collective.core.work import Report
     from collective.model.grants import Grant
@@ -31,7 +41,7 @@ PEER_HEADINGS: Final = ("PEER", "STATE", "VERSION", "BUNDLE", "GRANTS", "BYTES",
 """The last three are for admins."""
 
 
-def grant_json(grant: Grant) -> dict[str, Any]:
+def grant_json(grant: Grant) -> GrantJson:
     """Return a grant as JSON has it."""
     return {
         "id": grant.id,
@@ -44,7 +54,7 @@ def grant_json(grant: Grant) -> dict[str, Any]:
     }
 
 
-def node_json(node: NodeStatus) -> dict[str, Any]:
+def node_json(node: NodeStatus) -> NodeJson:
     """Return a node as JSON has it; the spec fixes the names."""
     return {
         "id": node.node,
@@ -73,7 +83,7 @@ def with_quarantine(
     return (*headings, "QUARANTINE"), [(*row, size) for row, size in zip(rows, sizes, strict=True)]
 
 
-def figures_json(figures: PeerFigures | None) -> dict[str, Any]:
+def figures_json(figures: PeerFigures | None) -> FiguresJson:
     """Return what there is between this member and a peer as JSON has it; null to whoever is no admin."""
     return {
         "grants_here": figures.granted if figures else None,
@@ -84,7 +94,7 @@ def figures_json(figures: PeerFigures | None) -> dict[str, Any]:
     }
 
 
-def _peer_json(peer: PeerStatus) -> dict[str, Any]:
+def _peer_json(peer: PeerStatus) -> StatusPeerJson:
     return {
         "member_id": peer.member,
         "domain": peer.domain,
@@ -127,7 +137,7 @@ def status_peer_row(peer: PeerStatus) -> tuple[str, ...]:
     )
 
 
-def status_json(status: Status) -> dict[str, Any]:
+def status_json(status: Status) -> StatusJson:
     """Return the status with the fields of the spec and a few more; all always present."""
     return {
         "member_id": status.member,
@@ -157,7 +167,7 @@ def status_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _chunks_json(health: ChunkHealth | None) -> dict[str, Any]:
+def _chunks_json(health: ChunkHealth | None) -> ChunksJson:
     """Return what is known of chunks; null where there is no datastore that the caller reads whole."""
     return {
         "total": health.chunks if health else None,
@@ -167,7 +177,7 @@ def _chunks_json(health: ChunkHealth | None) -> dict[str, Any]:
     }
 
 
-def _worker_json(worker: Report) -> dict[str, Any]:
+def _worker_json(worker: Report) -> WorkerJson:
     return {
         "name": worker.name,
         "state": worker.state.value,
@@ -188,7 +198,7 @@ def _worker_row(worker: Report) -> tuple[str, ...]:
     )
 
 
-def _code_json(code: NodeCodeStatus | None) -> dict[str, Any] | None:
+def _code_json(code: NodeCodeStatus | None) -> NodeCodeJson | None:
     """Return the code by which nodes join; null to whoever is no operator."""
     if code is None:
         return None

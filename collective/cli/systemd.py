@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -30,6 +30,9 @@ from collective.core.disk import Disk
 from collective.core.errors import NotFoundError, OperatorError, SettingsError, UsageError
 from collective.core.settings import SERVE_ROLES, ServeSettings, file_settings
 from collective.core.small_files import read_small, write_atomically
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import UnitJson
 
 app = typer.Typer(no_args_is_help=True, help="Units of systemd, which keep a member running.")
 
@@ -84,19 +87,18 @@ def install(
         _write(target, text, invocation.world.disk)
     commands = _next_commands(plan)
     if invocation.as_json:
-        output.as_json(
-            {
-                "unit": plan.unit,
-                "path": target,
-                "installed": not print_only,
-                "settings": plan.settings_file,
-                "state_dir": plan.state_dir,
-                "folders": list(plan.folders),
-                "code_file": plan.code_file,
-                "text": text,
-                "next": commands,
-            }
-        )
+        told: UnitJson = {
+            "unit": plan.unit,
+            "path": target,
+            "installed": not print_only,
+            "settings": plan.settings_file,
+            "state_dir": plan.state_dir,
+            "folders": list(plan.folders),
+            "code_file": plan.code_file,
+            "text": text,
+            "next": commands,
+        }
+        output.as_json(told)
         return
     output.line(f"Unit         {target}")
     output.line(f"Settings     {plan.settings_file}")

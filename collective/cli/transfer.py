@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.cli.progress import Meter
+from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, NotFoundError, PartialError, UsageError
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:  # heavy
+    from collective.cli.json_shapes import TreeJson
     from collective.client.collective import Collective
     from collective.client.trees.result import LeftOut, TreeResult
 
@@ -30,16 +35,14 @@ PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Like /shared/
 def write(invocation: Invocation, path: PathArgument) -> None:
     """Store what comes on stdin; done when enough copies are on disk."""
     FilePath.parse(path)
-    meter = output.Meter(invocation.world.clock)
+    meter = Meter(invocation.world.clock)
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
 
     async def work(collective: Collective) -> Entry:
-        return await collective.write(path, stdin, progress=meter)
+        async with meter.shown():
+            return await collective.write(path, stdin, progress=meter)
 
-    try:
-        entry = invocation.run(work, is_transfer=True)
-    finally:
-        meter.close()
+    entry = invocation.run(work, is_transfer=True)
     if invocation.as_json:
         output.as_json(output.entry_json(entry))
 
@@ -60,19 +63,19 @@ def read(
     from collective.client.local.put_get import write_all  # noqa: PLC0415 - heavy
 
     FilePath.parse(path)
-    meter = output.Meter(invocation.world.clock) if not sys.stdout.isatty() else None
+    meter = Meter(invocation.world.clock)
 
     async def work(collective: Collective) -> None:
-        reader = collective.open_read(path, offset=offset, length=length, progress=meter)
-        async with reader:
+        async with AsyncExitStack() as stack:
+            if not sys.stdout.isatty():  # else the file itself is seen there
+                await stack.enter_async_context(meter.shown())
+            reader = await stack.enter_async_context(
+                collective.open_read(path, offset=offset, length=length, progress=meter)
+            )
             async for block in reader:
                 await collective.in_thread(partial(write_all, 1, block))
 
-    try:
-        invocation.run(work, is_transfer=True)
-    finally:
-        if meter is not None:
-            meter.close()
+    invocation.run(work, is_transfer=True)
 
 
 @app.command()
@@ -99,21 +102,41 @@ def put(
     name = os.path.basename(os.path.abspath(local))
     if not is_tree and not os.path.exists(local):
         raise NotFoundError(f"Local file {local!r} does not exist.")
-    meter = output.Meter(invocation.world.clock, None if is_tree else os.path.getsize(local))
+    clock, size_bytes = invocation.world.clock, os.path.getsize(local)
 
     async def work(collective: Collective) -> Entry | TreeResult:
         if is_tree:
-            return await collective.put_tree(
-                local, path, compares_all=checksum, progress=meter, named=_left_out
-            )
+            async with _tree_meter(clock) as (meter, tree):
+                return await collective.put_tree(
+                    local,
+                    path,
+                    compares_all=checksum,
+                    progress=meter,
+                    named=partial(_left_out, meter),
+                    result=tree,
+                )
         target = await _into(collective, path, name)
-        return await collective.put(local, target, progress=meter)
+        meter = Meter(clock, size_bytes)
+        async with meter.shown():
+            return await collective.put(local, target, progress=meter)
 
-    try:
-        result = invocation.run(work, is_transfer=True)
-    finally:
-        meter.close()
-    _finish(invocation, result)
+    _finish(invocation, invocation.run(work, is_transfer=True))
+
+
+@asynccontextmanager
+async def _tree_meter(clock: Clock) -> AsyncIterator[tuple[Meter, TreeResult]]:
+    """Show how many bytes of a tree moved, and how many files are done; yield what counts them."""
+    from collective.client.trees.result import TreeResult  # noqa: PLC0415 - heavy
+
+    tree = TreeResult()
+
+    def files() -> str:
+        count = tree.files + tree.links + tree.attributes + tree.unchanged
+        return "1 file" if count == 1 else f"{count:,} files"
+
+    meter = Meter(clock, also=files)
+    async with meter.shown():
+        yield meter, tree
 
 
 async def _into(collective: Collective, path: str, name: str) -> str:
@@ -150,25 +173,26 @@ def get(
     """
     del checksum  # for scripts that give it both ways
     parsed = FilePath.parse(path)
-    meters: list[output.Meter] = []
+    clock = invocation.world.clock
     target = os.path.join(local, parsed.name) if os.path.isdir(local) else local
 
     async def work(collective: Collective) -> Entry | TreeResult:
         entry = await collective.stat(path)
         if not entry.kind.is_leaf:
-            meters.append(output.Meter(invocation.world.clock))
-            return await collective.get_tree(
-                path, local, keeps_set_id=set_id, progress=meters[0], named=_left_out
-            )
-        meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
-        return await collective.get(path, target, keeps_set_id=set_id, progress=meters[0])
+            async with _tree_meter(clock) as (meter, tree):
+                return await collective.get_tree(
+                    path,
+                    local,
+                    keeps_set_id=set_id,
+                    progress=meter,
+                    named=partial(_left_out, meter),
+                    result=tree,
+                )
+        meter = Meter(clock, entry.size_bytes)
+        async with meter.shown():
+            return await collective.get(path, target, keeps_set_id=set_id, progress=meter)
 
-    try:
-        result = invocation.run(work, is_transfer=True)
-    finally:
-        for meter in meters:
-            meter.close()
-    _finish(invocation, result)
+    _finish(invocation, invocation.run(work, is_transfer=True))
 
 
 @app.command()
@@ -188,33 +212,31 @@ def cp(
     """
     name = FilePath.parse(source).name
     FilePath.parse(target)
-    meters: list[output.Meter] = []
+    clock = invocation.world.clock
 
     async def work(collective: Collective) -> Entry | TreeResult:
         entry = await collective.stat(source)
         if not entry.kind.is_leaf:
             if not recursive:
                 raise UsageError(f"{source} is a directory; copy it with -r.")
-            meters.append(output.Meter(invocation.world.clock))
-            return await collective.copy_tree(source, target, progress=meters[0], named=_left_out)
+            async with _tree_meter(clock) as (meter, tree):
+                return await collective.copy_tree(
+                    source, target, progress=meter, named=partial(_left_out, meter), result=tree
+                )
         to = await _into(collective, target, name)
         if entry.kind is EntryKind.LINK:
             return await collective.make_link(
                 to, entry.target, attributes=Attributes(entry.modified_ns, entry.mode)
             )
-        meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
-        return await collective.copy(source, to, progress=meters[0])
+        meter = Meter(clock, entry.size_bytes)
+        async with meter.shown():
+            return await collective.copy(source, to, progress=meter)
 
-    try:
-        result = invocation.run(work, is_transfer=True)
-    finally:
-        for meter in meters:
-            meter.close()
-    _finish(invocation, result)
+    _finish(invocation, invocation.run(work, is_transfer=True))
 
 
-def _left_out(one: LeftOut) -> None:
-    output.note(f"Left out {one.name!r}: {one.error.message}")
+def _left_out(meter: Meter, one: LeftOut) -> None:
+    meter.note(f"Left out {one.name!r}: {one.error.message}")
 
 
 def _finish(invocation: Invocation, result: Entry | TreeResult) -> None:
@@ -234,7 +256,7 @@ def _finish(invocation: Invocation, result: Entry | TreeResult) -> None:
         )
 
 
-def _tree_json(result: TreeResult) -> dict[str, Any]:
+def _tree_json(result: TreeResult) -> TreeJson:
     return {
         "files": result.files,
         "links": result.links,

@@ -247,10 +247,22 @@ class Collective:
             FilePath.parse(path), attributes, if_version=if_version
         )
 
-    async def remove(self, path: str, *, recursive: bool = False, if_version: int = 0) -> int:
-        """Remove a file, an empty directory or (``recursive``) a tree; return entries removed."""
-        parsed = FilePath.parse(path)
-        return await self._names.remove(parsed, recursive=recursive, if_version=if_version)
+    async def remove(
+        self,
+        path: str,
+        *,
+        recursive: bool = False,
+        if_version: int = 0,
+        progress: Progress | None = None,
+    ) -> int:
+        """Remove a file, an empty directory or (``recursive``) a tree; return how many names went.
+
+        A large tree goes part by part, deepest names first; ``progress`` is called with the number of
+        names in each.  Ended half-way, what is left is a smaller tree.
+        """
+        return await self._names.remove(
+            FilePath.parse(path), recursive=recursive, if_version=if_version, progress=progress
+        )
 
     async def move(self, source: str, destination: str, *, if_version: int = 0) -> Entry:
         """Rename; a file at the destination is replaced."""
@@ -345,6 +357,7 @@ class Collective:
         compares_all: bool = False,
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
+        result: TreeResult | None = None,
     ) -> TreeResult:
         """Upload a local directory: what changed since the last time, and nothing else.
 
@@ -357,11 +370,17 @@ class Collective:
                 of the last time.
             progress: called with the bytes of each chunk stored.
             named: called with each thing that is left out.
+            result: what is returned, counted up while it goes on; by default a new one.
 
         Raises what ends the whole: no connection, no right at ``path``, a file in its place.
         """
         return await self.transfers.put_tree(
-            local, FilePath.parse(path), compares_all=compares_all, progress=progress, named=named
+            local,
+            FilePath.parse(path),
+            compares_all=compares_all,
+            progress=progress,
+            named=named,
+            result=result,
         )
 
     async def get_tree(
@@ -372,6 +391,7 @@ class Collective:
         keeps_set_id: bool = False,
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
+        result: TreeResult | None = None,
     ) -> TreeResult:
         """Download a directory; files that are there already are compared by content.
 
@@ -381,11 +401,17 @@ class Collective:
             keeps_set_id: give files their set-user-id and set-group-id bits, too.
             progress: called with the bytes of each block delivered.
             named: called with each thing that is left out.
+            result: what is returned, counted up while it goes on; by default a new one.
 
         Raises what ends the whole: no connection, no right at ``path``, no directory there or here.
         """
         return await self.transfers.get_tree(
-            FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress, named=named
+            FilePath.parse(path),
+            local,
+            keeps_set_id=keeps_set_id,
+            progress=progress,
+            named=named,
+            result=result,
         )
 
     async def copy(
@@ -412,6 +438,7 @@ class Collective:
         *,
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
+        result: TreeResult | None = None,
     ) -> TreeResult:
         """Copy a directory with everything below it: what differs at ``target``, and nothing else.
 
@@ -420,13 +447,14 @@ class Collective:
             target: as ``source``; made if absent.
             progress: called with bytes that are safe.
             named: called with each thing that is left out.
+            result: what is returned, counted up while it goes on; by default a new one.
 
         Raises what ends the whole: no connection, no right at ``target``, a file in its place.
         """
         from collective.client.trees.copying import TreeCopy  # noqa: PLC0415 - see above
         from collective.client.trees.result import Record  # noqa: PLC0415 - see above
 
-        record = Record(named)
+        record = Record(named, result)
         tree = TreeCopy(self._names, self._copies, record, progress)
         await tree.run(FilePath.parse(source), FilePath.parse(target))
         return record.result

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
+from collective.core.errors import NotFoundError
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -81,11 +82,31 @@ class Names:
             condition=Precondition(if_version=if_version),
         )
 
-    async def remove(self, path: FilePath, *, recursive: bool, if_version: int) -> int:
-        """Remove; return how many entries went."""
-        return await self._remote.remove(
-            self._call, path, recursive=recursive, condition=Precondition(if_version=if_version)
-        )
+    async def remove(
+        self,
+        path: FilePath,
+        *,
+        recursive: bool,
+        if_version: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Remove; return how many names went, and tell ``progress`` of them while a large tree goes."""
+        condition = Precondition(if_version=if_version)
+        gone, is_all = 0, False
+        while not is_all:
+            try:
+                step = await self._remote.remove(
+                    self._call, path, recursive=recursive, condition=condition
+                )
+            except NotFoundError:
+                if gone:  # somebody else removed the rest
+                    return gone
+                raise
+            gone += step.count
+            is_all = step.is_all
+            if progress is not None:
+                progress(step.count)
+        return gone
 
     async def move(self, source: FilePath, destination: FilePath, *, if_version: int) -> Entry:
         """Rename."""

@@ -171,9 +171,10 @@ class Transfers:
         compares_all: bool,
         progress: Progress | None,
         named: Callable[[LeftOut], None] | None,
+        result: TreeResult | None,
     ) -> TreeResult:
         """See :meth:`collective.client.collective.Collective.put_tree`."""
-        record = Record(named)
+        record = Record(named, result)
         await TreePut(
             session=self.session,
             names=self._tree_names,
@@ -193,9 +194,10 @@ class Transfers:
         keeps_set_id: bool,
         progress: Progress | None,
         named: Callable[[LeftOut], None] | None,
+        result: TreeResult | None,
     ) -> TreeResult:
         """See :meth:`collective.client.collective.Collective.get_tree`."""
-        record = Record(named)
+        record = Record(named, result)
         await TreeGet(
             session=self.session,
             names=self._tree_names,

@@ -25,3 +25,13 @@ class Precondition:
     if_version: int = 0
     """0: any; else the current version must be this."""
     if_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a removal took away."""
+
+    count: int
+    """Names."""
+    is_all: bool
+    """Nothing is left; else a part of a large tree went, and the rest is a smaller tree."""

@@ -1,9 +1,10 @@
 """Join codes: one mechanism for users, nodes and peers.
 
 A code is Crockford base 32 of: version (1), SHA-256 of the CA's SubjectPublicKeyInfo (32), code id
-(8), secret (16), number of bootstrap addresses (1), each as length (1) and ``HOST:PORT``, and a
-checksum (4): the first bytes of SHA-256 over a label and all that precedes.  It is written in lower
-case, and never begins with ``-``.
+(8), secret (16), whom it admits and the number of bootstrap addresses (4 bits each), each address as length (1)
+and ``HOST:PORT``, and a checksum (4): the first bytes of SHA-256 over a label and all that precedes.  It is
+written in lower case, and never begins with ``-``.  Whom it admits is for programs that would use it wrongly; the
+server goes by what it stored.
 
 A code is read however it was pasted: upper case, ``o``, ``i``, ``l`` for 0 and 1, hyphens and blanks in it; wrapped
 into lines, quoted by ``>``, in quotes, backticks or brackets, in its URL, with words around it.  It says itself how long
@@ -21,6 +22,7 @@ from typing import Final
 from collective.core.errors import CollectiveError, UsageError
 from collective.core.randomness import Randomness
 from collective.core.units import Address
+from collective.model.people import InviteKind
 from collective.pki import proof
 
 VERSION: Final = 1
@@ -43,6 +45,10 @@ _CHECKSUM_LABEL: Final = b"collective join code 1\0"
 _FIXED_BYTES: Final = 1 + DIGEST_BYTES + CODE_ID_BYTES + SECRET_BYTES + 1
 _ADDRESS_MAX_BYTES: Final = 255
 _BITS: Final = 5
+_COUNT_MASK: Final = 0x0F
+_KIND_SHIFT: Final = 4
+_KINDS: Final = (None, InviteKind.USER, InviteKind.NODE, InviteKind.PEER, InviteKind.DEVICE)
+"""By their number in a code; a code of an earlier build does not say."""
 
 _LIKELY_LEAST: Final = 16
 """A run of so many characters that a code may have is taken for one that is mistyped, not for words."""
@@ -69,10 +75,16 @@ class InviteCode:
     """16 lower-case hex digits; not secret."""
     secret: bytes = field(repr=False)
     """16 bytes."""
+    kind: InviteKind | None = None
+    """Whom it admits; None where it does not say, or says what is not known here."""
 
     @classmethod
     def fresh(
-        cls, addresses: Sequence[Address], authority_digest: bytes, randomness: Randomness
+        cls,
+        addresses: Sequence[Address],
+        authority_digest: bytes,
+        randomness: Randomness,
+        kind: InviteKind | None = None,
     ) -> InviteCode:
         """Return a new code; UsageError if there are no addresses, or more than 8."""
         if not 1 <= len(addresses) <= ADDRESSES_MAX:
@@ -84,6 +96,7 @@ class InviteCode:
             authority_digest=authority_digest,
             code_id=randomness.token(CODE_ID_BYTES).hex(),
             secret=randomness.token(SECRET_BYTES),
+            kind=kind,
         )
 
     def verifier(self) -> bytes:
@@ -97,7 +110,7 @@ class InviteCode:
             self.authority_digest,
             bytes.fromhex(self.code_id),
             self.secret,
-            bytes((len(self.addresses),)),
+            bytes((_KINDS.index(self.kind) << _KIND_SHIFT | len(self.addresses),)),
         ]
         for address in self.addresses:
             text = str(address).encode()
@@ -177,7 +190,7 @@ def _read_code(plain: str, start: int) -> tuple[InviteCode, int] | None:
 def _bytes_wanted(raw: bytes) -> int:
     """Return how many bytes a code has that begins with ``raw``, as far as ``raw`` says."""
     position = _FIXED_BYTES
-    for _ in range(min(raw[_FIXED_BYTES - 1], ADDRESSES_MAX)):
+    for _ in range(min(raw[_FIXED_BYTES - 1] & _COUNT_MASK, ADDRESSES_MAX)):
         if position >= len(raw):
             return position + 1
         position += 1 + raw[position]
@@ -187,11 +200,13 @@ def _bytes_wanted(raw: bytes) -> int:
 def _of_body(body: bytes) -> InviteCode:
     digest_end = 1 + DIGEST_BYTES
     id_end = digest_end + CODE_ID_BYTES
+    kind = body[_FIXED_BYTES - 1] >> _KIND_SHIFT
     return InviteCode(
         addresses=_read_addresses(body[_FIXED_BYTES - 1 :]),
         authority_digest=body[1:digest_end],
         code_id=body[digest_end:id_end].hex(),
         secret=body[id_end : id_end + SECRET_BYTES],
+        kind=_KINDS[kind] if kind < len(_KINDS) else None,
     )
 
 
@@ -226,7 +241,7 @@ def _read_addresses(raw: bytes) -> tuple[Address, ...]:
     found: list[Address] = []
     position = 1
     try:
-        for _ in range(raw[0]):
+        for _ in range(raw[0] & _COUNT_MASK):
             end = position + 1 + raw[position]
             text = raw[position + 1 : end]
             found.append(Address.parse_stored(text.decode()))

@@ -29,6 +29,7 @@ from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from tests.integration.commands import HERE, Host, run_command
 from tests.integration.ports import free_port
+from tests.json_output import check_json
 from tests.worlds import REAL
 
 T = TypeVar("T")
@@ -61,10 +62,15 @@ def command(
     timeout_s: float = PATIENCE_S,
     host: Host = HERE,
 ) -> Result:
-    """Run the command line with nothing but ``environment``; see ``commands.py``."""
+    """Run the command line with nothing but ``environment``; see ``commands.py``.
+
+    What it prints with ``--json`` is checked against its schema, unless another version prints it.
+    """
     code, out, err = run_command(
         arguments, stdin=stdin, environment=environment, timeout_s=timeout_s, host=host
     )
+    if host.code is None:
+        check_json(arguments, out)
     return Result(code, out, err.decode(errors="replace"))
 
 

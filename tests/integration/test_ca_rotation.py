@@ -88,7 +88,7 @@ def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: 
     invite = member.cli("invite", "generate", "--grant", "/shared:read", "--json").json()
     boot = add_bootstrap(member)
     member.write("/shared/before", b"before")
-    assert member.cli("pki", "rotate-ca", "--finish", check=False).code == 8
+    assert member.cli("pki", "rotate-ca", "--finish", "--yes", check=False).code == 8
 
     # begin, while a write runs
     data = random.Random(5).randbytes(5 * 1024 * 1024)
@@ -100,7 +100,7 @@ def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: 
     assert writer.stdin is not None
     writer.stdin.write(data[: 4 * 1024 * 1024 + 1])
     writer.stdin.flush()
-    told = member.cli("pki", "rotate-ca", "--json").json()
+    told = member.cli("pki", "rotate-ca", "--yes", "--json").json()
     assert told["phase"] == "overlap"
     node_cas = [
         member.cert_dir(node.name) / "ca" / f"{member.member}-ca.crt" for node in member.nodes
@@ -115,7 +115,7 @@ def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: 
     assert all(is_of(leaf, old) for leaf in leaves(member))
     assert member.cli("ls", "/shared", credentials=anna.options).code == 0
     # anna was here with a certificate of the old CA: she would be shut out
-    refused = member.cli("pki", "rotate-ca", "--finish", check=False)
+    refused = member.cli("pki", "rotate-ca", "--finish", "--yes", check=False)
     assert refused.code == 8
     assert "anna@home.alice" in refused.err
     # a restart forgets none of it
@@ -125,7 +125,7 @@ def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: 
 
     # finish
     wait_for(lambda: nodes_have_followed(member), "nodes with the new CA")
-    member.cli("pki", "rotate-ca", "--finish", "--force")
+    member.cli("pki", "rotate-ca", "--finish", "--force", "--yes")
     wait_until_over(member)
     assert bundle(ca) == [new]
     assert [leaf for leaf in (*leaves(member), boot) if not is_of(leaf, new)] == []
@@ -221,17 +221,19 @@ def test_finish_is_refused_by_name_until_all_have_followed_and_then_shuts_nobody
 ) -> None:
     anna = join(quick, "anna", tmp_path)
     old = bundle(ca_files(quick)[0])[0]
-    assert quick.cli("pki", "rotate-ca", "--json").json()["phase"] == "overlap"
-    refused = quick.cli("pki", "rotate-ca", "--finish", check=False)
+    assert quick.cli("pki", "rotate-ca", "--yes", "--json").json()["phase"] == "overlap"
+    refused = quick.cli("pki", "rotate-ca", "--finish", "--yes", check=False)
     assert refused.code == 8
     assert "@home.alice" in refused.err
     assert bundle(ca_files(quick)[0])[0] == old, "nothing was switched"
 
     days_pass(tmp_path / "anna")
     assert list_shared(anna).code == 0
-    assert quick.cli("pki", "rotate-ca", "--json", check=False).code == 8, "it is under way"
+    assert quick.cli("pki", "rotate-ca", "--yes", "--json", check=False).code == 8, (
+        "it is under way"
+    )
     wait_until_all_follow(quick)
-    quick.cli("pki", "rotate-ca", "--finish")
+    quick.cli("pki", "rotate-ca", "--finish", "--yes")
     wait_until_over(quick)
     assert quick.cli("pki", "rotate-ca", "--status", "--json").json()["phase"] == "none"
     assert "No CA is being replaced" in quick.cli("pki", "rotate-ca", "--status").text
@@ -283,7 +285,7 @@ def replace_with_kills(quick: Cluster, delay_s: float) -> None:
     (old,) = bundle(ca)
 
     def killed_in(*arguments: str) -> None:
-        command = [sys.executable, "-m", "collective", "pki", "rotate-ca", *arguments]
+        command = [sys.executable, "-m", "collective", "pki", "rotate-ca", "--yes", *arguments]
         asked = subprocess.Popen(
             [*command, *quick.operator],
             env=quick.client_environment,
@@ -323,7 +325,7 @@ def test_a_stream_that_pauses_while_the_ca_is_replaced_ends_well(
 ) -> None:
     """Its receipts and tickets are of keys that end meanwhile; who writes notices nothing."""
     anna = join(quick, "anna", tmp_path, "/shared:read+write")
-    quick.cli("pki", "rotate-ca")
+    quick.cli("pki", "rotate-ca", "--yes")
     days_pass(tmp_path / "anna")
     assert list_shared(anna).code == 0
     data = random.Random(7).randbytes(11 * 1024 * 1024)
@@ -339,7 +341,7 @@ def test_a_stream_that_pauses_while_the_ca_is_replaced_ends_well(
     # Two chunks are stored; their receipts are reported while nothing comes.
     quick.wait_status(lambda status: status["chunks"]["total"] >= 2, "two chunks reported")
     wait_until_all_follow(quick)
-    quick.cli("pki", "rotate-ca", "--finish")
+    quick.cli("pki", "rotate-ca", "--finish", "--yes")
     wait_until_over(quick)
     _, said = writer.communicate(data[9 * 1024 * 1024 :], timeout=120)
     assert writer.returncode == 0, said

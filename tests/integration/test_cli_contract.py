@@ -180,12 +180,12 @@ def test_a_drain_with_nowhere_to_go_says_so_at_once(prepared: Cluster) -> None:
 def test_adopting_what_is_obeyed_and_discarding_what_is_not_there_are_conflicts(
     prepared: Cluster,
 ) -> None:
-    done = prepared.cli("node", "adopt", "--all", check=False)
+    done = prepared.cli("node", "adopt", "--all", "--yes", check=False)
     assert (done.code, "nothing to adopt" in done.err) == (8, True)
-    done = prepared.cli("node", "adopt", "--discard", check=False)
+    done = prepared.cli("node", "adopt", "--discard", "--yes", check=False)
     assert (done.code, "No copies are quarantined" in done.err) == (8, True)
     assert prepared.cli("node", "adopt", check=False).code == 2
-    assert prepared.cli("node", "adopt", "nobody", check=False).code == 3
+    assert prepared.cli("node", "adopt", "nobody", "--yes", check=False).code == 3
 
 
 def test_the_audit_is_told_in_names_a_line_each(prepared: Cluster) -> None:

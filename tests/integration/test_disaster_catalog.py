@@ -102,7 +102,7 @@ def test_a_truncated_catalogue_goes_on_from_its_newest_snapshot_and_says_so(
     assert "restored" in cluster.cli("audit", "--since", "1h").text
     assert list((catalog_dir(cluster) / "aside").glob("catalog.db.*"))
     assert "Traceback" not in coordinator.log_text()
-    cluster.cli("node", "adopt", "--all")
+    cluster.cli("node", "adopt", "--all", "--yes")
 
 
 def test_a_backup_unpacked_over_a_running_coordinator_is_restored_by_a_restart(
@@ -123,7 +123,7 @@ def test_a_backup_unpacked_over_a_running_coordinator_is_restored_by_a_restart(
     assert "restored from the snapshot" in cluster.cli("status").text
     assert cluster.read("/unpacked/before") == b"in the backup"
     assert cluster.cli("stat", "/unpacked/after", check=False).code == 3
-    cluster.cli("node", "adopt", "--all")
+    cluster.cli("node", "adopt", "--all", "--yes")
 
 
 def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
@@ -231,7 +231,7 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
     time.sleep(ENOUGH_FOR_COLLECTION_S)
     assert copies(cluster) == before + 9, "nothing is deleted, although one file is unknown now"
     cluster.write("/old/later", b"writes go on")
-    cluster.cli("node", "adopt", "--all")
+    cluster.cli("node", "adopt", "--all", "--yes")
     assert "node adopt" not in cluster.cli("status").text
 
     def is_quarantined(status: Any) -> bool:
@@ -243,7 +243,7 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
 
     cluster.wait_status(is_quarantined, "quarantine of the file that is not known")
     cluster.wait_status(has_everything, "copies of every file, by the nodes' next heartbeats")
-    refused = cluster.cli("node", "adopt", "--discard", check=False)
+    refused = cluster.cli("node", "adopt", "--discard", "--yes", check=False)
     assert (refused.code, "seven days" in refused.err) == (8, True)
     assert cluster.read("/old/kept") == kept
     assert cluster.read("/old/later") == b"writes go on"

@@ -36,7 +36,7 @@ def test_people_follow_with_their_next_command_and_join_the_new_ca(
     bob, cathy = (joined(member, tmp_path, name) for name in ("bob", "cathy"))
     # the last thing that cathy hears for long
     assert cathy.run("ls", "/shared").code == 0
-    member.cli("pki", "rotate-ca")
+    member.cli("pki", "rotate-ca", "--yes")
     anna = joined(member, tmp_path, "anna", early)
     status = member.cli("pki", "rotate-ca", "--status", "--json").json()
     assert [who for who in status["waiting"] if "/anna" in who] == []
@@ -46,7 +46,7 @@ def test_people_follow_with_their_next_command_and_join_the_new_ca(
     assert [who for who in status["waiting"] if "/bob" in who] == []
     assert [who for who in status["waiting"] if "/cathy" in who]
     wait_for(lambda: nodes_have_followed(member), "the node with the new CA")
-    member.cli("pki", "rotate-ca", "--finish", "--force")
+    member.cli("pki", "rotate-ca", "--finish", "--force", "--yes")
     wait_until_over(member)
     for machine in (anna, bob):
         assert machine.run("ls", "/shared").code == 0

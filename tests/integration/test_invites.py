@@ -169,7 +169,7 @@ def test_each_reason_for_refusing_a_code_has_its_own_sentence(cluster: Cluster) 
         "expired": (expired["code"], 8, "expired"),
         "used": (used["code"], 8, "used up"),
         "mistyped": (swapped, 2, "mistyped"),
-        "of a node": (node["code"], 8, "enrols a node"),
+        "of a node": (node["code"], 8, "is for a node"),
     }
     wait_for(lambda: state_of(cluster, expired) == "expired", "the end of an invite")
     with ThreadPoolExecutor(2) as pool:

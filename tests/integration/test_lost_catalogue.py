@@ -93,6 +93,6 @@ def test_after_a_lost_data_dir_nodes_are_adopted_keep_what_is_not_known_and_dele
             "the copies of the upload that was given up deleted, and no other",
         )
         assert cluster.read("/d/new") == b"a file of the new catalogue"
-        refused = cluster.cli("node", "adopt", "--discard", check=False)
+        refused = cluster.cli("node", "adopt", "--discard", "--yes", check=False)
         assert (refused.code, "seven days" in refused.err) == (8, True)
         assert not any("adopt" in one for one in cluster.status()["warnings"])

@@ -74,7 +74,7 @@ def wait_until(cluster: Cluster, enough: Any) -> None:
 def remove(cluster: Cluster, node: str) -> None:
     """Remove a node as soon as that is not refused."""
     deadline = time.monotonic() + MOVED_S
-    while (done := cluster.cli("node", "remove", node, check=False)).code:
+    while (done := cluster.cli("node", "remove", node, "--yes", check=False)).code:
         assert done.code == 8, done.err
         assert "still holds" in done.err
         assert time.monotonic() < deadline, cluster.logs()
@@ -117,7 +117,7 @@ def test_nodes_under_an_open_write_are_emptied_before_they_are_removed(home: Clu
 def test_a_write_whose_copies_all_went_by_force_is_not_acknowledged(home: Cluster) -> None:
     with open_write(home) as writing:
         for node in OLD:
-            home.cli("node", "remove", node, "--force")
+            home.cli("node", "remove", node, "--force", "--yes")
         code, said = writing.end()
         assert code == 6, said
         assert "copies" in said

@@ -142,7 +142,7 @@ async def test_revoked_on_open_connections_to_coordinator_and_every_node(
             member, eve, member.node_ports["alice-node-01"], node_id(member, eve, "alice-node-01")
         )
         done = await asyncio.to_thread(
-            member.cli, "identity", "revoke", ben.who, "--json", check=False
+            member.cli, "identity", "revoke", ben.who, "--yes", "--json", check=False
         )
         assert done.code == 0, done.err
         assert done.json()["connections_closed"] >= 2
@@ -179,7 +179,7 @@ def test_a_running_read_ends(member: Cluster) -> None:
     assert reader.stderr is not None
     got = len(reader.stdout.read(MIB))  # then the pipe is full, and the read goes on and on
     assert got == MIB
-    member.cli("identity", "revoke", tom.who)
+    member.cli("identity", "revoke", tom.who, "--yes")
     wait_until_nodes_know(member, "/tom")
     while piece := reader.stdout.read(MIB):
         got += len(piece)
@@ -206,7 +206,7 @@ def test_a_transfer_under_way_ends_and_says_why(member: Cluster, tmp_path: Path)
             begun = node_bytes(member, "put")
             wait_for(lambda: node_bytes(member, "put") > begun, "the first chunk")
             assert writer.poll() is None
-            member.cli("identity", "revoke", pam.who)
+            member.cli("identity", "revoke", pam.who, "--yes")
             _, said = writer.communicate(timeout=120)
         finally:
             writer.kill()
@@ -238,7 +238,7 @@ def test_whoever_is_revoked_joins_no_more_by_the_same_code_and_his_own_invites_e
     passed_on = run("invite", "generate", "--grant", "/shared:read", "--json")
     assert passed_on.code == 0, passed_on.err
     onward = passed_on.json()["code"]
-    member.cli("identity", "revoke", "kim@elsewhere.net")
+    member.cli("identity", "revoke", "kim@elsewhere.net", "--yes")
     shut_out = run("ls", "/shared")
     assert (shut_out.code, shut_out.err.strip()) == (8, SHUT_OUT)
     for again in (code, invite()):
@@ -255,7 +255,7 @@ def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_ho
     ida = make_user(member, "ida")
     serial = ida.credentials.certified.serial
     assert member.cli("ls", "/shared", credentials=ida.options).code == 0
-    done = member.cli("identity", "revoke", f"serial:{serial.upper()}")
+    done = member.cli("identity", "revoke", f"serial:{serial.upper()}", "--yes")
     key = ida.credentials.certified.key_digest.hex()
     assert f"key:{key}" in done.out.decode()  # it was issued offline, and seen in use
     assert member.cli("ls", "/shared", credentials=ida.options, check=False).code == 8
@@ -295,7 +295,7 @@ def test_the_key_of_a_lost_machine_is_shut_out_by_one_of_its_serials(
     devices = {device["key_sha256"]: device for device in zoe["devices"]}
     assert len(devices) == 2
     serial = devices[lost]["certificates"][0]["serial"]
-    done = member.cli("identity", "revoke", f"serial:{serial}")
+    done = member.cli("identity", "revoke", f"serial:{serial}", "--yes")
     assert f"key:{lost}" in done.out.decode()
     for again in (made, waiting):
         run("lost", "invite", "redeem", again, code=8)
@@ -319,25 +319,27 @@ def test_wrong_names_and_callers_without_the_right_are_refused(member: Cluster) 
 
     uma = make_user(member, "uma")
     for nobody in (f"nobody@{member.domain}", "nobody@x.y", "uma@elsewhere.net"):
-        said = refused(3, "identity", "revoke", nobody)
+        said = refused(3, "identity", "revoke", nobody, "--yes")
         assert f"Nobody here is {nobody}" in said.err
-    refused(2, "identity", "revoke", "serial:xyz")
-    said = refused(2, "identity", "revoke", f"spiffe://{member.domain}/coordinator")
+    refused(2, "identity", "revoke", "serial:xyz", "--yes")
+    said = refused(2, "identity", "revoke", f"spiffe://{member.domain}/coordinator", "--yes")
     assert "rotate-ca" in said.err
     assert (
         "node remove"
-        in refused(2, "identity", "revoke", f"spiffe://{member.domain}/node/alice-node-01").err
+        in refused(
+            2, "identity", "revoke", f"spiffe://{member.domain}/node/alice-node-01", "--yes"
+        ).err
     )
-    refused(4, "identity", "revoke", f"eve@{member.domain}", credentials=uma.options)
-    refused(4, "node", "remove", "alice-node-01", "--force", credentials=uma.options)
+    refused(4, "identity", "revoke", f"eve@{member.domain}", "--yes", credentials=uma.options)
+    refused(4, "node", "remove", "alice-node-01", "--yes", "--force", credentials=uma.options)
     refused(4, "node", "drain", "alice-node-01", credentials=uma.options)
-    refused(4, "pki", "rotate-ca", credentials=uma.options)
-    refused(3, "node", "remove", "alice-node-77")
+    refused(4, "pki", "rotate-ca", "--yes", credentials=uma.options)
+    refused(3, "node", "remove", "alice-node-77", "--yes")
 
 
 def test_what_was_revoked_is_still_revoked_after_every_process_was_killed(member: Cluster) -> None:
     zoe = make_user(member, "zoe")
-    member.cli("identity", "revoke", zoe.who)
+    member.cli("identity", "revoke", zoe.who, "--yes")
     wait_until_nodes_know(member, f"/user/{member.domain}/zoe")
     member.kill_all()
     member.start()
@@ -351,7 +353,7 @@ def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster
     nodes = {one["id"]: one for one in member.cli("node", "list", "--json").json()}
     victim = max(nodes, key=lambda name: nodes[name]["copies_left"])
     assert nodes[victim]["copies_left"] > 0
-    said = member.cli("node", "remove", victim, check=False)
+    said = member.cli("node", "remove", victim, "--yes", check=False)
     assert said.code == 8, said.err
     assert f"collective node drain {victim}" in said.err
     assert member.cli("node", "drain", victim, "--json").json()["copies_left"] > 0
@@ -365,7 +367,7 @@ def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster
     wait_for(is_empty, "drained node")
 
     def is_removed() -> bool:  # once the copies elsewhere are confirmed
-        removed = member.cli("node", "remove", victim, check=False)
+        removed = member.cli("node", "remove", victim, "--yes", check=False)
         assert removed.code == 0 or "until others are verified" in removed.err, removed.err
         return removed.code == 0
 
@@ -413,7 +415,7 @@ def test_an_old_backup_learns_back_who_was_revoked(tmp_path: Path) -> None:
         cluster.coordinator.start()
         cluster.coordinator.wait_ready()
         cluster.wait_healthy(1)
-        cluster.cli("identity", "revoke", lea.who)
+        cluster.cli("identity", "revoke", lea.who, "--yes")
         wait_until_nodes_know(cluster, "/lea")
         cluster.coordinator.kill()
         for path in catalog.glob("catalog.db*"):

@@ -69,9 +69,9 @@ def steal(cluster: Cluster, folder: Path) -> Credentials:
 
 
 def rotate(cluster: Cluster) -> None:
-    cluster.cli("pki", "rotate-ca")
+    cluster.cli("pki", "rotate-ca", "--yes")
     wait_for(lambda: nodes_have_followed(cluster), "nodes with the new CA")
-    cluster.cli("pki", "rotate-ca", "--finish", "--force")
+    cluster.cli("pki", "rotate-ca", "--finish", "--force", "--yes")
     wait_until_over(cluster)
     own = Path(operators(cluster).ca_path).read_bytes()
     kept = [

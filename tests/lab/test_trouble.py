@@ -170,11 +170,11 @@ def test_a_member_gets_a_new_ca(lab: Lab, member: str) -> None:
     house = lab.houses[member]
     before = fingerprints(lab, member)
     with lab.everybody_writes():
-        house.cli("pki", "rotate-ca")
+        house.cli("pki", "rotate-ca", "--yes")
         house.wait_heartbeats(3)
         lab.people[member].cli("ls", "/")  # by which the person follows
         wait_for(lambda: not people_waiting(house), "people with the new CA")
-        house.cli("pki", "rotate-ca", "--finish", "--force")
+        house.cli("pki", "rotate-ca", "--finish", "--force", "--yes")
         house.wait_healthy(len(house.nodes))
         wait_for(lambda: not before & fingerprints(lab, member), "peers with the new CA")
         lab.wait_back(member)

@@ -204,6 +204,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "cli/init.py": (REAL, _ENTRY),
     "cli/diagnosis/owners.py": (DISK, "owners and modes, for which Disk has no words"),
     "cli/setup/placing.py": (f"{DISK} {PROCESS}", "the operator's own files, and systemctl"),
+    "cli/setup/waiting.py": (PROCESS, "systemctl, which says what a unit does"),
     "cli/transfer.py": (DISK, _STREAMS + "; whether a local path is a directory"),
     "cli/interrupts.py": (f"{DISK} {PROCESS}", "what Ctrl-C does is the process's own affair"),
     "cli/demo_run.py": (f"{CLOCK} {DISK} {PROCESS}", _DEMO),

@@ -205,12 +205,13 @@ class Remove:
     if_absent: bool = False
 
     async def run(self, catalog: Catalog) -> Any:
-        return await catalog.names.remove(
+        removed = await catalog.names.remove(
             caller(self.who),
             at(self.path),
             recursive=self.recursive,
             condition=Precondition(if_absent=self.if_absent),
         )
+        return removed.count
 
     def apply(self, model: Member, told: Outcome) -> Any:
         return model.attempt(

@@ -35,7 +35,7 @@ def release(
     repository: Path, *arguments: str, umask: int = 0o022, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "release", *arguments, "--target", HERE],
+        [sys.executable, "-m", "tools.release", *arguments, "--target", HERE],
         cwd=repository,
         env=ENVIRONMENT | variables,
         capture_output=True,
@@ -173,9 +173,7 @@ def test_a_tree_that_ci_passed_is_not_run_again(tmp_path: Path) -> None:
     subprocess.run(["bash", ".ci/run"], cwd=repository, env=ENVIRONMENT, check=True)
     passed = git(repository, "rev-parse", "HEAD^{tree}")
     assert (repository / ".git" / "ci-passed").read_text() == f"{passed}\n"
-    code = (
-        "from pathlib import Path; from release.cutting import _require_ci; _require_ci(Path.cwd())"
-    )
+    code = "from pathlib import Path; from tools.release.cutting import _require_ci; _require_ci(Path.cwd())"
     asked = [sys.executable, "-c", code]
     told = subprocess.run(
         asked, cwd=repository, env=ENVIRONMENT, capture_output=True, check=True, text=True

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from release.targets import PROCESSORS, PYTHONS
 from tests.release.repository import ENVIRONMENT, ROOT, committed_tree
+from tools.release.targets import PROCESSORS, PYTHONS
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = committed_tree(tmp_path_factory.mktemp("release") / "tree", ci="exit 1\n")
     output = tmp_path_factory.mktemp("packages")
     subprocess.run(
-        [sys.executable, "-m", "release", "build", "--output", str(output)],
+        [sys.executable, "-m", "tools.release", "build", "--output", str(output)],
         cwd=repository,
         env=ENVIRONMENT,
         check=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from tools.docs import json_schemas
 from tools.docs.pages import PAGES
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference"
@@ -12,11 +13,14 @@ REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference"
 
 def main() -> None:
     """Write every page whose text is not what stands there, and remove what is none of them."""
-    REFERENCE.mkdir(exist_ok=True)
-    for stranger in {one.name for one in REFERENCE.iterdir()} - set(PAGES):
-        (REFERENCE / stranger).unlink()
-    for name, make in PAGES.items():
-        path, text = REFERENCE / name, make()
+    made = {name: make() for name, make in PAGES.items()} | dict(json_schemas.files())
+    wanted = {REFERENCE / name for name in made}
+    for stranger in REFERENCE.rglob("*"):
+        if stranger.is_file() and stranger not in wanted:
+            stranger.unlink()
+    for name, text in made.items():
+        path = REFERENCE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 
@@ -73,9 +73,18 @@ class Names(Protocol):
         ...
 
     async def remove(
-        self, caller: Call, path: FilePath, *, recursive: bool, condition: Precondition
-    ) -> int:
-        """Remove a file, a link, an empty directory, or a tree; return how many entries went."""
+        self,
+        caller: Call,
+        path: FilePath,
+        *,
+        recursive: bool,
+        condition: Precondition,
+        budget_s: float | None = None,
+    ) -> Removed:
+        """Remove a file, a link, an empty directory, or a tree, whose deepest names go first.
+
+        Of a large tree that takes longer than ``budget_s`` (None: however long) only a part goes.
+        """
         ...
 
     async def move(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from collective.cli import output
 from collective.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collective.cli.json_shapes import FindingJson
 
 
 class Level(Enum):
@@ -37,7 +40,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.DONE
     """How the command ends because of it."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> FindingJson:
         """Return it as JSON has it."""
         return {
             "check": self.check,

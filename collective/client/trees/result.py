@@ -49,9 +49,11 @@ class TreeResult:
 class Record:
     """Counts what is done, and names what is left out as it comes."""
 
-    def __init__(self, named: Callable[[LeftOut], None] | None) -> None:
-        """Have ``named`` hear of everything that is left out."""
-        self.result = TreeResult()
+    def __init__(
+        self, named: Callable[[LeftOut], None] | None, result: TreeResult | None = None
+    ) -> None:
+        """Have ``named`` hear of everything that is left out; count in ``result``, if it is given."""
+        self.result = result or TreeResult()
         self._named = named
 
     def leave_out(self, name: str, error: CollectiveError) -> None:

@@ -19,7 +19,7 @@ from collective.federation.files.relayed_routes import RelayedRoutes
 from collective.federation.links.forwarding import Forwarding
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
@@ -129,9 +129,15 @@ class PeerNames:
         return to.answered(changed, path)
 
     async def remove(
-        self, call: Call, path: FilePath, *, recursive: bool, condition: Precondition
-    ) -> int:
-        """Remove; return how many entries went."""
+        self,
+        call: Call,
+        path: FilePath,
+        *,
+        recursive: bool,
+        condition: Precondition,
+        budget_s: float | None = None,  # noqa: ARG002 - the owner has its own
+    ) -> Removed:
+        """Remove; of a large tree a part."""
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             return await RemoteNames.over(channel, control).remove(

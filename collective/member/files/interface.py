@@ -13,7 +13,7 @@ from typing import Protocol
 from collective.core.ids import ChunkId, NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
@@ -72,9 +72,16 @@ class Names(Protocol):
         ...
 
     async def remove(
-        self, call: Call, path: FilePath, /, *, recursive: bool, condition: Precondition
-    ) -> int:
-        """Remove; return how many entries went."""
+        self,
+        call: Call,
+        path: FilePath,
+        /,
+        *,
+        recursive: bool,
+        condition: Precondition,
+        budget_s: float | None = None,
+    ) -> Removed:
+        """Remove; of a large tree a part, as much as ``budget_s`` allows (a peer: as it will)."""
         ...
 
     async def move(

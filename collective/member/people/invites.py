@@ -100,7 +100,7 @@ class InviteIssuer:
                 "Nobody could redeem an invite here; set COLLECTIVE_BOOTSTRAP_ADDRESS (or"
                 " COLLECTIVE_BOOTSTRAP_ADVERTISE_ADDRESS) and restart the coordinator."
             )
-        code = InviteCode.fresh(self._addresses, self._pinned, self._randomness)
+        code = InviteCode.fresh(self._addresses, self._pinned, self._randomness, kind)
         now_s = self._clock.wall_s()
         record = Invite(
             id=code.code_id,

@@ -9,7 +9,7 @@ from typing import Self
 
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.rpc.conversions.entries import attributes_message, entry_from, modified_fields
@@ -121,12 +121,13 @@ class RemoteNames(Remote[FilesStub]):
 
     async def remove(
         self, _call: Call, path: FilePath, *, recursive: bool, condition: Precondition
-    ) -> int:
-        """Remove; return how many entries went."""
+    ) -> Removed:
+        """Remove; of a large tree a part, as its owner sees fit."""
         request = RemoveRequest(
             path=str(path), recursive=recursive, if_version=condition.if_version
         )
-        return (await self._control.call(self._stub.remove, request)).removed_count
+        answer = await self._control.call(self._stub.remove, request)
+        return Removed(answer.removed_count, not answer.is_unfinished)
 
     async def move(
         self, _call: Call, source: FilePath, target: FilePath, *, condition: Precondition

@@ -14,7 +14,7 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from collective.model.changes import Attributes
+from collective.model.changes import Attributes, Removed
 from collective.model.rights import Right
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
@@ -83,7 +83,9 @@ async def test_an_owner_of_a_datastore_that_went_has_nothing_in_its_successor(
 ) -> None:
     await catalog.datastores.create(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
     await catalog.names.make_directory(BOB, p("/d/x"), parents=False)
-    assert await catalog.names.remove(BOB, p("/d"), recursive=True, condition=ANY) == 2
+    assert await catalog.names.remove(BOB, p("/d"), recursive=True, condition=ANY) == Removed(
+        2, is_all=True
+    )
     await make(catalog, "/d")
     with pytest.raises(PermissionDeniedError):
         await catalog.names.stat(BOB, p("/d"))

@@ -4,7 +4,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
-from collective.model.changes import Precondition
+from collective.model.changes import Precondition, Removed
 from collective.model.entries import EntryKind
 from tests.contract.catalog.engines import Bound, Engines, KilledError
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, enrol, grant, names, p, user, write
@@ -95,7 +95,9 @@ async def test_remove_needs_empty_or_recursive_and_meets_preconditions(
     wrong = Precondition(if_version=entry.version + 1)
     with pytest.raises(ConflictError, match="has version"):
         await catalog.names.remove(OPERATOR, p("/d/e/f"), recursive=False, condition=wrong)
-    assert await catalog.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 3
+    assert await catalog.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == Removed(
+        3, is_all=True
+    )
     assert (await catalog.figures.totals(None, frozenset())).files == 0
     with pytest.raises(NotFoundError):
         await catalog.names.stat(OPERATOR, p("/d"))
@@ -108,7 +110,9 @@ async def test_a_tree_larger_than_one_transaction_is_removed_whole(
     for outer in range(4):
         for inner in range(5):
             await catalog.names.make_directory(OPERATOR, p(f"/t/{outer}/{inner}"), parents=True)
-    assert await catalog.names.remove(OPERATOR, p("/t"), recursive=True, condition=ANY) == 25
+    assert await catalog.names.remove(OPERATOR, p("/t"), recursive=True, condition=ANY) == Removed(
+        25, is_all=True
+    )
     assert await names(catalog, "/") == []
 
 
@@ -122,6 +126,24 @@ async def test_a_tree_that_goes_in_steps_leaves_one_row_in_the_audit(
     rows = await catalog.audit.list(since_ms=0, limit=1000)
     told = [(row.target, row.detail) for row in rows if row.action == "remove"]
     assert told == [("/d", "41 entries")]
+
+
+async def test_a_removal_ends_with_its_budget_and_leaves_a_smaller_tree(
+    catalog: Catalog, engines: Engines
+) -> None:
+    engines.bound(Bound.REMOVED_NAMES, 15)
+    for number in range(40):
+        await catalog.names.make_directory(OPERATOR, p(f"/d/{number:02}"), parents=True)
+    steps: list[Removed] = []
+    while not steps or not steps[-1].is_all:
+        assert len(await names(catalog, "/d")) == 40 - sum(one.count for one in steps)
+        steps.append(
+            await catalog.names.remove(
+                OPERATOR, p("/d"), recursive=True, condition=ANY, budget_s=0.0
+            )
+        )
+    assert [one.count for one in steps] == [15, 15, 11]
+    assert await names(catalog, "/") == []
 
 
 async def test_what_a_killed_removal_has_taken_away_is_in_the_audit(

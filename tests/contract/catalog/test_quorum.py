@@ -11,6 +11,7 @@ from collective.catalog.interface.values import Upload
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NoSpaceError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
+from collective.model.changes import Removed
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
@@ -661,4 +662,6 @@ async def test_an_upload_that_ended_keeps_no_node(ready: Catalog) -> None:
     await remove(ready, OLD[0])
     claimed = [*await ready.collection.claim(9, 0), *await ready.collection.claim(9, 0)]
     assert {node for node, _ in claimed} == set(OLD[1:])
-    assert await ready.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 1
+    assert await ready.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == Removed(
+        1, is_all=True
+    )

@@ -15,7 +15,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.moments import MOST_S, NS_PER_S, check_moment, moment_of, moment_text
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
 from collective.model.rights import Right
@@ -235,8 +235,12 @@ async def test_links_move_and_go_like_files(ready: Catalog) -> None:
         await ready.names.move(OPERATOR, p("/d/f"), p("/top"), condition=ANY)
     await ready.names.make_directory(OPERATOR, p("/d/x"), parents=False)
     await link(ready, "/d/x/l")
-    assert await ready.names.remove(OPERATOR, p("/d/x"), recursive=True, condition=ANY) == 2
-    assert await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY) == 1
+    assert await ready.names.remove(OPERATOR, p("/d/x"), recursive=True, condition=ANY) == Removed(
+        2, is_all=True
+    )
+    assert await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY) == Removed(
+        1, is_all=True
+    )
     assert await names(ready, "/", deep=True) == ["/d"]
 
 

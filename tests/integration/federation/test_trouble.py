@@ -205,7 +205,7 @@ def test_a_peer_replaces_its_ca_while_another_is_away(houses: Houses, una: Perso
 
 def rotate(member: Cluster) -> None:
     """Replace a member's CA, from the beginning to the end."""
-    member.cli("pki", "rotate-ca")
+    member.cli("pki", "rotate-ca", "--yes")
     member.wait_heartbeats(3)
-    member.cli("pki", "rotate-ca", "--finish", "--force")
+    member.cli("pki", "rotate-ca", "--finish", "--force", "--yes")
     member.wait_healthy(1)

@@ -236,7 +236,7 @@ async def test_a_connection_of_the_revoked_is_counted_and_audited(target: Target
     """The handshake passes his certificate, the gate does not."""
     revoked = target.user("revoked-one")
     target.cluster.cli("grant", "add", "/by:read", "revoked-one@home.alice")
-    target.cluster.cli("identity", "revoke", "revoked-one@home.alice")
+    target.cluster.cli("identity", "revoke", "revoked-one@home.alice", "--yes")
     who = str(revoked.identity)
     before, known = counted(target), await rows(target, who)
     with suppress(OSError):

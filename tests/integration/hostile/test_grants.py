@@ -218,7 +218,7 @@ async def test_a_quota_is_not_shed_by_making_the_datastore_anew(target: Target) 
                 await stub.move(pb.MoveRequest(source="/bounded", destination=place))
         await stub.make_directory(pb.MakeDirectoryRequest(path="/bounded2"))
         await stub.remove(pb.RemoveRequest(path="/bounded2", recursive=True))
-    cluster.cli("rm", "-r", "/bounded")
+    cluster.cli("rm", "-r", "/bounded", "--yes")
 
 
 # --- naming a chunk is no proof of having it -----------------------------------------------------

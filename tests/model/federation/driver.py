@@ -19,7 +19,7 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Precondition
+from collective.model.changes import Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.rights import Right as Bits
@@ -399,7 +399,7 @@ class Driver:
         if gone is not None:
             names = self.rules.members[owner].names
             below = self.rules.members[owner].below(path)
-            self.require(gone == len(below), f"{gone} are gone, not {below}")
+            self.require(gone == Removed(len(below), is_all=True), f"{gone} are gone, not {below}")
             for one in below:
                 del names[one]
 

@@ -1,4 +1,4 @@
-"""What cannot be undone is asked for on a terminal; a no does nothing, and scripts are not asked."""
+"""What cannot be undone is asked for on a terminal; a no does nothing, and scripts say --yes or do nothing."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ def sit_at_a_terminal(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
         ),
         (("identity", "leave", "home"), "Forget home", "home was not left."),
         (
+            ("peer", "remove", "home.bob", *NOWHERE),
+            "End the peering with home.bob",
+            "The peer stays.",
+        ),
+        (
             ("rm", "-r", "/media", *NOWHERE),
             "Remove /media with everything in it?",
             "/media was not removed.",
@@ -94,7 +99,13 @@ def test_what_cannot_be_undone_asks_first(
     assert declined in capsys.readouterr().err
     assert app.run([*command, "--yes"]) == NOT_REACHABLE
     sit_at_a_terminal(monkeypatch, there=False)
-    assert app.run(command) == NOT_REACHABLE
+    capsys.readouterr()
+    assert app.run(command) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Error: ")
+    assert question in told
+    assert told.endswith("if it is meant, give --yes.\n")
+    assert app.run([*command, "--yes"]) == NOT_REACHABLE
     assert asked == [once]
 
 

@@ -94,7 +94,8 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
         "datastores": [],
     }
     assert facts["chunks"] == nothing
-    assert facts["you"] == {"global_id": "spiffe://home.alice/coordinator", "grants": []}
+    you: dict[str, Any] = {"global_id": "spiffe://home.alice/coordinator", "grants": []}
+    assert facts["you"] == you
     json.dumps(facts)
 
 

@@ -235,9 +235,9 @@ class TestIdentity:
         ]
         assert facts(capsys, "identity", "switch", "bob")["name"] == "bob-homelab"
         assert app.run(["identity", "switch", "carol"]) == ExitCode.NOT_REACHABLE
-        left = facts(capsys, "identity", "leave", "bob-homelab")
+        left = facts(capsys, "identity", "leave", "bob-homelab", "--yes")
         assert left == {"left": "bob-homelab", "current": "alice-homelab"}
-        assert app.run(["identity", "leave", "alice"]) == ExitCode.DONE
+        assert app.run(["identity", "leave", "alice", "--yes"]) == ExitCode.DONE
         said = capsys.readouterr().err
         assert "switch" not in said, "there is none to switch to"
         assert "invite redeem" in said

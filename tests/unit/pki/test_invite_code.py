@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from collective.core.clock import ManualClock
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
+from collective.model.people import InviteKind
 from collective.pki import invite_code, proof
 from collective.pki.certificates import new_private_key
 from collective.pki.invite_code import InviteCode
@@ -288,3 +290,22 @@ def test_nonce_of_another_purpose_subject_server_or_time_is_refused() -> None:
     clock.advance(2)
     with pytest.raises(PermissionDeniedError, match="too old"):
         mint.check("join", b"code", nonce)
+
+
+@pytest.mark.parametrize("kind", [None, *InviteKind])
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_code_says_whom_it_admits(kind: InviteKind | None, count: int) -> None:
+    addresses = [Address(f"host{number}", 9001) for number in range(count)]
+    code = InviteCode.fresh(addresses, bytes(32), SeededRandomness(1), kind)
+    assert invite_code.parse(code.encode()) == code
+    assert invite_code.parse(code.encode()).kind is kind
+
+
+def test_a_kind_of_a_later_build_is_none_that_is_known() -> None:
+    code = dataclasses.replace(CODE, kind=InviteKind.USER)
+    raw = bytearray(invite_code._decode(code.encode())[:-4])
+    place = 1 + 32 + 8 + 16
+    assert raw[place] == 0x10 | len(CODE.addresses)
+    raw[place] = 0x60 | len(CODE.addresses)
+    text = invite_code._to_text(bytes(raw) + invite_code._checksum(bytes(raw)))
+    assert invite_code.parse(text) == dataclasses.replace(CODE, kind=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -54,7 +55,7 @@ from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import BusyError
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
@@ -215,14 +216,22 @@ class SqliteNames:
         return await self._engine.read_for(caller, "list", str(path), work)
 
     async def remove(
-        self, caller: Call, path: FilePath, *, recursive: bool, condition: Precondition
-    ) -> int:
+        self,
+        caller: Call,
+        path: FilePath,
+        *,
+        recursive: bool,
+        condition: Precondition,
+        budget_s: float | None = None,
+    ) -> Removed:
         """Remove a file, an empty directory, or a tree.
 
-        A large tree goes in several transactions, deepest names first; cancelled half-way, what is
-        left is a smaller tree.
+        A large tree goes in several transactions, deepest names first; cancelled half-way, or after
+        ``budget_s``, what is left is a smaller tree.
         """
         gone = 0
+        clock = self._engine.clock
+        until_s = math.inf if budget_s is None else clock.monotonic_s() + budget_s
         row: int | None = None
 
         def work(tx: Transaction) -> tuple[int, bool, int | None]:
@@ -253,7 +262,9 @@ class SqliteNames:
                 work, caller=caller, action="remove", target=str(path)
             )
             gone += count
-        return gone
+            if clock.monotonic_s() >= until_s:
+                break
+        return Removed(gone, is_all)
 
     async def move(
         self, caller: Call, source: FilePath, target: FilePath, *, condition: Precondition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from collective.core import limits
 from collective.core.errors import ConflictError, UsageError
@@ -22,6 +23,8 @@ from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 
 _PAGE_DEFAULT = 1000
+_REMOVAL_BUDGET_S: Final = 1.0
+"""How long one call removes of a tree: its caller calls again, and can tell how far it is."""
 
 
 class FilesService(files_pb.FilesBase):
@@ -96,16 +99,17 @@ class FilesService(files_pb.FilesBase):
             return entry_message(await self._owners.of_path(call, path).names.stat(call, path))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
-        """Remove a file, an empty directory or a tree."""
+        """Remove a file, an empty directory or a tree; of a large one a part."""
         async with self._admission.call("remove", message.path) as call:
             path = FilePath.parse(message.path)
-            count = await self._owners.of_path(call, path).names.remove(
+            done = await self._owners.of_path(call, path).names.remove(
                 call,
                 path,
                 recursive=message.recursive,
                 condition=Precondition(if_version=message.if_version),
+                budget_s=_REMOVAL_BUDGET_S,
             )
-            return files_pb.RemoveResponse(removed_count=count)
+            return files_pb.RemoveResponse(removed_count=done.count, is_unfinished=not done.is_all)
 
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
         """Rename a file or a directory."""

@@ -156,6 +156,14 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class RemoveResponse(betterproto2.Message):
     removed_count: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    names, by this call
+    """
+
+    is_unfinished: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    of a large tree a part went; call again for more
+    """
 
 
 default_message_pool.register_message(

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-from release.source import Source
+from tools.release.source import Source
 
 COMPLETIONS: Final = {
     "bash": "share/bash-completion/completions/collective",

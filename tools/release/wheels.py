@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from release.source import Source
-from release.targets import Target
+from tools.release.source import Source
+from tools.release.targets import Target
 
 LOCK: Final = "requirements-run.lock"
 """What a user needs, with hashes; in the source tree."""

@@ -1,4 +1,4 @@
-"""``python -m release``: see the package's docstring."""
+"""``python -m tools.release``: see the package's docstring."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from release.building import build
-from release.cutting import NotReadyError, cut
-from release.targets import PROCESSORS, PYTHONS, Target
+from tools.release.building import build
+from tools.release.cutting import NotReadyError, cut
+from tools.release.targets import PROCESSORS, PYTHONS, Target
 
 ALL: Final = tuple(Target(processor, python) for processor in PROCESSORS for python in PYTHONS)
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="PROCESSOR:PYTHON",
         help="what one-file packages are for, like x86_64:3.11; repeatable; default: all",
     )
-    parser = argparse.ArgumentParser(prog="python -m release")
+    parser = argparse.ArgumentParser(prog="python -m tools.release")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", parents=[common], help="make the packages of HEAD")
     cutting = commands.add_parser("cut", parents=[common], help="release a version")

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from release.source import Source
-from release.targets import Target
+from tools.release.source import Source
+from tools.release.targets import Target
 
 
 def build_single_file(

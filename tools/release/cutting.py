@@ -19,9 +19,9 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from release.building import CHECKSUMS
-from release.source import VERSION_FILE, VERSION_LINE, git
-from release.targets import Target
+from tools.release.building import CHECKSUMS
+from tools.release.source import VERSION_FILE, VERSION_LINE, git
+from tools.release.targets import Target
 
 CHANGELOG: Final = "CHANGELOG.md"
 CI: Final = ".ci/run"
@@ -115,7 +115,15 @@ def _build(tree: Path, output: Path, targets: Sequence[Target]) -> list[Path]:
     """Make the packages with the code of the commit itself."""
     wanted = [part for one in targets for part in ("--target", f"{one.processor}:{one.version}")]
     subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "release", "build", "--output", str(output.absolute()), *wanted],
+        [
+            sys.executable,
+            "-m",
+            "tools.release",
+            "build",
+            "--output",
+            str(output.absolute()),
+            *wanted,
+        ],
         cwd=tree,
         stdout=subprocess.DEVNULL,
         check=True,

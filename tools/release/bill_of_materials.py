@@ -29,8 +29,8 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from release.source import Source
-from release.targets import Target
+from tools.release.source import Source
+from tools.release.targets import Target
 
 _LONGEST_LICENCE_NAME: Final = 64
 """Some metadata has a licence's whole text where its name belongs."""

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from release.bill_of_materials import build_bill_of_materials
-from release.shared_files import build_shared_files
-from release.single_file import build_single_file
-from release.source import unpack
-from release.targets import Target
-from release.wheels import build_wheel_and_sdist, download
+from tools.release.bill_of_materials import build_bill_of_materials
+from tools.release.shared_files import build_shared_files
+from tools.release.single_file import build_single_file
+from tools.release.source import unpack
+from tools.release.targets import Target
+from tools.release.wheels import build_wheel_and_sdist, download
 
 CHECKSUMS: Final = "SHA256SUMS"
 
