@@ -7,7 +7,6 @@ is sent.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import ssl
@@ -25,8 +24,6 @@ from collective.rpc.tls import ALPN_GRPC
 from collective.rpc.unverified import UnverifiedGate
 
 TIMEOUT_S: Final = 3.0
-_NOWHERE: Final = ("192.0.2.1", 9)
-"""An address for documentation (RFC 5737): no packet is sent to choose a route to it."""
 
 
 class Answer(Enum):
@@ -67,28 +64,6 @@ async def resolve(host: str) -> tuple[str, ...]:
     except TimeoutError as error:
         raise UnreachableError(f"The name service does not answer for {host}.") from error
     return tuple(dict.fromkeys(str(one[4][0]) for one in found))
-
-
-def own_address(towards: str = "") -> str:
-    """Return the IP address by which this machine would reach ``towards``, else the world; "" for none."""
-    with (
-        contextlib.suppress(OSError, UnicodeError),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser,
-    ):
-        chooser.connect((towards, _NOWHERE[1]) if towards else _NOWHERE)
-        return str(chooser.getsockname()[0])
-    return ""
-
-
-def is_own(ip: str) -> bool:
-    """Tell whether ``ip`` is an address of this machine."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((ip, 0))
-    except OSError:
-        return False
-    return True
 
 
 async def look(address: Address, timeout_s: float = TIMEOUT_S) -> Seen:

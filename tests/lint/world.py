@@ -177,6 +177,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "pki/certificates.py": (KEYS, "the one maker of keys, where no seed decides"),
     "rpc/acceptor.py": (NETWORK, "the listening sockets"),
     "rpc/connect.py": (NETWORK, "the connecting ones"),
+    "rpc/own_addresses.py": (NETWORK, "asks the kernel for routes, and sends nothing"),
     "rpc/probing.py": (NETWORK, "looks at what answers, for a diagnosis"),
     "rpc/metrics_page.py": (NETWORK, "a question to a health listener, without an event loop"),
     "roles/runtime/lifecycle.py": (REAL, _ENTRY),

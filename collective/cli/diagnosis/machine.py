@@ -15,6 +15,7 @@ from collective.core.units import Address, format_size
 from collective.pki.ca import BACKDATE_S
 from collective.rpc import probing
 from collective.rpc.links import Links
+from collective.rpc.own_addresses import is_own
 
 BUILT_S: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
 """No clock that is right shows a time before this program was written."""
@@ -134,7 +135,7 @@ async def _advertised(address: Address, listening: Address) -> Finding:
             f"{address} is this machine alone: nobody else finds it there.",
             "say by advertise_address where others reach it",
         )
-    if not any(map(probing.is_own, found)):
+    if not any(map(is_own, found)):
         return warning(
             "nat",
             f"{address} is no address of this machine, which listens on {listening}:"

@@ -15,7 +15,7 @@ from collective.core.errors import UsageError
 from collective.core.ids import parse_domain, parse_member_id
 from collective.core.settings import SETTINGS
 from collective.core.units import Address
-from collective.rpc import probing
+from collective.rpc.own_addresses import own_address
 
 COORDINATOR_PORT: Final = 8001
 BOOTSTRAP_PORT: Final = 9001
@@ -120,7 +120,7 @@ def _host(questions: Questions, given: Given, towards: str) -> str:
         given["address"],
         "--address",
         "Where others find this machine (name or IP address)",
-        probing.own_address(towards) or platform.node(),
+        own_address(towards) or platform.node(),
         _check_host,
     )
 
