@@ -473,7 +473,7 @@ def lower_number_taken(stack: ExitStack) -> None:
         stack,
         peer_rules,
         "next_sequence",
-        lambda stored, *, is_same, echoed: stored if is_same and stored else stored + 1,
+        lambda stored, *, is_same, echoed, step: stored if is_same and stored else stored + step,
     )
 
 
@@ -530,9 +530,9 @@ def numbers_begin_anew(stack: ExitStack) -> None:
     """A member that was put back goes on from the number that its backup has, whatever its peers show."""
     next_sequence = peer_rules.next_sequence
 
-    def as_stored(stored: int, *, is_same: bool, echoed: int) -> int:
+    def as_stored(stored: int, *, is_same: bool, echoed: int, step: int) -> int:
         del echoed
-        return next_sequence(stored, is_same=is_same, echoed=0)
+        return next_sequence(stored, is_same=is_same, echoed=0, step=step)
 
     everywhere(stack, peer_rules, "next_sequence", as_stored)
 

@@ -102,6 +102,10 @@ class PeerWords:
                 told.append(f"{domain} passes on a bundle of {subject} that is not taken: {why}")
         return told
 
+    def about_own(self) -> Sequence[str]:
+        """Return what the operator should know of this member's own bundle."""
+        return self._bundle.warnings()
+
     def not_understood(self, domain: Domain, error: CollectiveError) -> None:
         """Note that what a peer tells cannot be read."""
         if self._book.is_peer(domain):
