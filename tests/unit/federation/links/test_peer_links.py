@@ -252,7 +252,7 @@ async def test_a_peer_that_was_restored_resumes_above_what_is_known_whoever_call
     one, other = ends
     lost = one.sequence_of(BOB) + 30
     newer = signed_of(BOBS, lost, addresses=other.house.own.addresses)
-    await one.house.book.renew(newer, open_bundle(newer))
+    await one.house.book.renew(newer, open_bundle(newer), one.house.clock.monotonic_s())
     one.line.error = UnreachableError("No way there.")
     await other.round()
     _, resumed = await other.house.bundle.current()

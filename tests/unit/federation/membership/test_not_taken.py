@@ -11,12 +11,11 @@ from structlog.testing import capture_logs
 
 from collective.core.errors import RejectedError, UsageError
 from collective.federation.membership.words import (
-    BUNDLES_BURST,
-    BUNDLES_PER_S,
     REPEATED_S,
     REVOKED_BURST,
     REVOKED_PER_S,
 )
+from collective.federation.peers.peer_book import BUNDLES_BURST, BUNDLES_PER_S
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle
 from tests.unit.federation.houses import House
