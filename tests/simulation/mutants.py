@@ -27,8 +27,8 @@ from unittest import mock
 import apsw
 
 from collective.access import grant_book, permissions
+from collective.catalog.decisions import adoption, lives
 from collective.catalog.decisions import inventories as inventory_rules
-from collective.catalog.decisions import lives
 from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite.collection import collection, dooming
@@ -586,6 +586,11 @@ def unsigned_bundles(stack: ExitStack) -> None:
     everywhere(stack, bundles, "_is_signed_by", lambda *_: True)
 
 
+def never_brought_back(stack: ExitStack) -> None:
+    """Nodes that were told of a lost future under a key that was replaced obey the present catalogue never again."""
+    everywhere(stack, adoption, "to_bring_back", lambda *_: {})
+
+
 OF_SEVERAL: Final = (
     speaks_for_others,
     forwarder_decides,
@@ -600,6 +605,7 @@ OF_SEVERAL: Final = (
     removed_peer_stays_connected,
     new_authority_keeps_grants,
     unsigned_bundles,
+    never_brought_back,
 )
 """Those that only runs of several members can find."""
 
