@@ -382,6 +382,9 @@ class AdoptionJson(TypedDict):
     replaced: Annotated[int, "Other catalogues whose place this one took."]
     confirmed: Annotated[bool, "It was restored, and counts as the newest from now on."]
     epoch: int
+    brought_back: Annotated[
+        list[str], "Nodes that hold more of a former time than they could prove, and are brought back."
+    ]
 
 
 class DiscardedJson(TypedDict):

@@ -171,6 +171,7 @@ def adopt(
             "replaced": done.replaced,
             "confirmed": done.confirmed,
             "epoch": done.epoch,
+            "brought_back": list(done.brought_back),
         }
         output.as_json(adopted)
     else:
@@ -183,6 +184,11 @@ def _adopted(done: Adoption, *, is_named: bool) -> list[str]:
         lines.append(f"This catalogue is the newest from now on, in epoch {done.epoch}.")
     if done.replaced:
         lines.append("It takes the place of the one before, also at nodes that come back later.")
+    if done.brought_back:
+        lines.append(
+            "Nodes that give up a newer state of this catalogue which it does not have:"
+            f" {', '.join(done.brought_back)}"
+        )
     if done.enrolled and is_named:
         lines.append(f"Nodes enrolled, and approved: {', '.join(done.enrolled)}")
     elif done.enrolled:

@@ -161,7 +161,7 @@ class MemberStatus:
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
             late_inventories=live.late_inventories(),
-            catalog_id=(await self._catalog.restores.position()).catalog_id,
+            position=await self._catalog.restores.position(),
             copies_left=copies_left,
         )
 

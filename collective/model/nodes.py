@@ -61,6 +61,12 @@ class Position:
     life: str = ""
     """Random for each start of the process; empty where it was told before there were lives."""
 
+    def is_ahead_of(self, other: Position) -> bool:
+        """Tell whether it is higher than ``other``, which is of the same catalogue."""
+        return self.catalog_id == other.catalog_id and (
+            (self.epoch, self.sequence) > (other.epoch, other.sequence)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StatedPosition:
@@ -84,7 +90,7 @@ class RevokedStatement:
 
 @dataclass(frozen=True, slots=True)
 class SignedAdoption:
-    """The word to one node that another catalogue takes the place of the one it obeys."""
+    """The word to one node that a catalogue takes the place of what it obeys."""
 
     body: bytes
     key_id: int
@@ -93,7 +99,7 @@ class SignedAdoption:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What an adoption says: another catalogue takes the place of the one that is obeyed."""
+    """What an adoption says: a catalogue takes the place of what is obeyed."""
 
     replaced: Position
     """Exactly what the node keeps; else it takes no notice."""
@@ -124,9 +130,9 @@ class Heartbeat:
     """SHA-256 of the key of each CA of the member that it trusts."""
 
     @property
-    def obeys(self) -> str:
-        """Id of the catalogue that it obeyed last; empty for none."""
-        return self.seen.position.catalog_id if self.seen is not None else ""
+    def obeys(self) -> Position | None:
+        """The highest position that it was told, as it says; None before the first."""
+        return self.seen.position if self.seen is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +253,8 @@ class NodeClaim:
     used_bytes: int
     chunk_count: int
     addresses: Sequence[str]
-    obeys: str = ""
-    """Id of the catalogue that it obeyed last."""
+    obeys: Position | None = None
+    """The highest position that it was told, as it says."""
 
     @property
     def node(self) -> NodeId:
@@ -267,6 +273,8 @@ class Adoption:
     confirmed: bool
     """It was restored from a backup, and counts as the newest from now on."""
     epoch: int
+    brought_back: Sequence[NodeId] = ()
+    """Nodes that held a higher position of this very catalogue, and give it up."""
 
 
 @dataclass(frozen=True, slots=True)

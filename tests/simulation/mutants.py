@@ -27,8 +27,8 @@ from unittest import mock
 import apsw
 
 from collective.access import grant_book, permissions
+from collective.catalog.decisions import adoption, lives
 from collective.catalog.decisions import inventories as inventory_rules
-from collective.catalog.decisions import lives
 from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite.collection import collection, dooming
@@ -473,7 +473,7 @@ def lower_number_taken(stack: ExitStack) -> None:
         stack,
         peer_rules,
         "next_sequence",
-        lambda stored, *, is_same, echoed: stored if is_same and stored else stored + 1,
+        lambda stored, *, is_same, echoed, step: stored if is_same and stored else stored + step,
     )
 
 
@@ -530,9 +530,9 @@ def numbers_begin_anew(stack: ExitStack) -> None:
     """A member that was put back goes on from the number that its backup has, whatever its peers show."""
     next_sequence = peer_rules.next_sequence
 
-    def as_stored(stored: int, *, is_same: bool, echoed: int) -> int:
+    def as_stored(stored: int, *, is_same: bool, echoed: int, step: int) -> int:
         del echoed
-        return next_sequence(stored, is_same=is_same, echoed=0)
+        return next_sequence(stored, is_same=is_same, echoed=0, step=step)
 
     everywhere(stack, peer_rules, "next_sequence", as_stored)
 
@@ -586,6 +586,11 @@ def unsigned_bundles(stack: ExitStack) -> None:
     everywhere(stack, bundles, "_is_signed_by", lambda *_: True)
 
 
+def never_brought_back(stack: ExitStack) -> None:
+    """Nodes that were told of a lost future under a key that was replaced obey the present catalogue never again."""
+    everywhere(stack, adoption, "to_bring_back", lambda *_: {})
+
+
 OF_SEVERAL: Final = (
     speaks_for_others,
     forwarder_decides,
@@ -600,6 +605,7 @@ OF_SEVERAL: Final = (
     removed_peer_stays_connected,
     new_authority_keeps_grants,
     unsigned_bundles,
+    never_brought_back,
 )
 """Those that only runs of several members can find."""
 

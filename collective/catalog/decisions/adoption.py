@@ -2,17 +2,23 @@
 
 Nodes obey the catalogue that they obeyed before.  Adoption has them obey this one, by an admin's word: for
 nodes that are named, or for all.  The word for all also confirms a catalogue that was restored from a backup.
+
+A node may hold a position of this very catalogue that is higher than its own.  Where the coordinator's mark on it
+counts, the catalogue becomes *restored* and goes above it.  Where it does not, the key was replaced since, or the
+node lies, and nobody here can tell which.  So no number of the catalogue's follows it: this one node is
+*brought back*, from exactly what it held, by the same word of the operator.  A lie changes what the liar itself
+remembers, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
-from collective.model.nodes import Standing
+from collective.model.nodes import Position, Standing
 
 
 class Enrolled(NamedTuple):
@@ -42,9 +48,20 @@ def require_guarded(epoch: int, guarded: int | None) -> None:
         )
 
 
-def to_replace(obeyed: AbstractSet[str], known: Iterable[str]) -> Sequence[str]:
+def to_replace(own: str, obeyed: Mapping[NodeId, Position], known: Iterable[str]) -> Sequence[str]:
     """Return the catalogues whose place is taken: those ``obeyed`` by the nodes, then others ``known``."""
-    return [*sorted(obeyed), *(one for one in known if one not in obeyed)]
+    others = {position.catalog_id for position in obeyed.values()} - {own}
+    return [*sorted(others), *(one for one in known if one not in others)]
+
+
+def to_bring_back(own: Position, obeyed: Mapping[NodeId, Position]) -> Mapping[NodeId, Position]:
+    """Return what nodes are to give up: each holds a higher position of this catalogue than its own.
+
+    Args:
+        own: where the catalogue stands.
+        obeyed: the highest position that each node was told, as it says.
+    """
+    return {node: held for node, held in sorted(obeyed.items()) if held.is_ahead_of(own)}
 
 
 def require_some(*, is_any: bool, is_restored: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
@@ -11,6 +12,9 @@ from collective.core.ids import Domain
 from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
 from collective.model.people import Invite, InviteKind
+
+STEP_BYTES: Final = 3
+"""Two futures of one backup meet in one of 16 million; numbers below 2^53 last for a billion changes."""
 
 
 def require_peer_code(code: Invite, domain: Domain) -> None:
@@ -184,18 +188,29 @@ def no_such_peer(domain: Domain) -> NotFoundError:
     return NotFoundError(f"{domain} is no peer here; see: collective peer list")
 
 
-def next_sequence(stored: int, *, is_same: bool, echoed: int) -> int:
+def step_of(random: bytes) -> int:
+    """Return how far the number of the own bundle rises at once, from STEP_BYTES random bytes.
+
+    A future that was lost and the one that follows the backup begin at the same number.  Were each to count up by
+    one, a peer could hold a bundle of the one with the number that the other gives to something else, and would
+    never take it.
+    """
+    return 1 + int.from_bytes(random[:STEP_BYTES], "big")
+
+
+def next_sequence(stored: int, *, is_same: bool, echoed: int, step: int) -> int:
     """Return the number of the own bundle.
 
     Args:
         stored: the number that it had last; 0 for none.
         is_same: whether it says the same as then.
         echoed: the highest number of it that a peer has shown: above ``stored`` after a backup was restored.
+        step: at random, see :func:`step_of`.
 
     """
     if echoed > stored:
-        return echoed + 1
-    return stored if is_same and stored else stored + 1
+        return echoed + step
+    return stored if is_same and stored else stored + step
 
 
 def surplus(tombstones: Sequence[Peer]) -> Sequence[Domain]:

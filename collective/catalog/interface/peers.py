@@ -111,6 +111,8 @@ class Peers(Protocol):
     async def own_sequence(self, digest: bytes, *, echoed: int = 0) -> int:
         """Return the number of this member's bundle, kept durably before it is given out.
 
+        It rises by random steps, so that no two futures of one backup give one number to two contents.
+
         Args:
             digest: of what the bundle says; another one has a higher number.
             echoed: the highest number that a peer has shown of it; the own is above it from then on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -39,8 +39,12 @@ class Restores(Protocol):
         """Tell whether collection waits for the operator."""
         ...
 
-    async def is_replaced(self, catalog_id: str) -> bool:
-        """Tell whether this catalogue was adopted in the place of that one."""
+    async def is_replaced(self, node: NodeId, seen: Position) -> bool:
+        """Tell whether this catalogue was adopted in the place of what ``node`` obeys.
+
+        That is another catalogue, whichever node obeys it; or this one, where ``node`` was brought back
+        from exactly ``seen``.
+        """
         ...
 
     async def adopt(
@@ -48,13 +52,14 @@ class Restores(Protocol):
         actor: Call,
         nodes: AbstractSet[NodeId] | None,
         *,
-        obeyed: AbstractSet[str],
+        obeyed: Mapping[NodeId, Position],
         claims: Sequence[NodeClaim],
     ) -> Adoption:
-        """Have nodes obey this catalogue in the place of those in ``obeyed``; admins only.
+        """Have nodes obey this catalogue in the place of what they obeyed; admins only.
 
-        ``nodes`` None: all, and a restored catalogue goes on collecting.  The nodes of ``claims`` are
-        enrolled, approved if they are named, else on probation.  Nothing is deleted.  ConflictError
-        where there is nothing to adopt.
+        ``nodes`` None: all, and a restored catalogue goes on collecting.  ``obeyed``: what these nodes say
+        that they hold; those ahead of this catalogue are brought back, and its position stays what it is.
+        The nodes of ``claims`` are enrolled, approved if they are named, else on probation.  Nothing is
+        deleted.  ConflictError where there is nothing to adopt.
         """
         ...

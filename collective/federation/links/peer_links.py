@@ -167,7 +167,8 @@ class PeerLinks:
             if not known.peer.is_seen and known.peer.state is not PeerState.REMOVED
         ]
         names = await self._book.names_given_out(new)
-        told = [
+        told = [*self._words.about_own()]
+        told += [
             one
             for domain, known in self._book.all.items()
             for one in peer_warnings.of_peering(known, names.get(domain, ()))

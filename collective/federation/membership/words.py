@@ -5,7 +5,7 @@ its record and its list of peers by their digests.  Bundles of third members go 
 with one and the other end has an older bundle of it (push-pull): so a member that moved is found through a
 common peer.  A bundle counts by its own signature, whoever hands it on; a record, because the connection of
 its member attests it.  What is not taken stands with whoever told it, and why, until something better
-comes.  What a peer changes has a rate: its bundle, since it is written, and the list of those it
+comes.  What a peer changes has a rate: its bundle (see ``peers/peer_book.py``), and the list of those it
 revoked, since every node hears of it; of a list that comes too soon the newest counts as soon as it may.  A member that tells an older bundle of itself than is known was restored from a
 backup: it is shown the newer one, and goes on above that.
 """
@@ -31,11 +31,6 @@ from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle, open_bundle
 from collective.rpc.peer_word import NEWS_MAX, PeerWord
 
-BUNDLES_PER_S: Final = 1 / 30
-"""How often a member's bundle is replaced in the long run: each is written, and told to nodes and peers."""
-BUNDLES_BURST: Final = 8.0
-
-
 OFFERED_S: Final = 60.0
 """A bundle that was told and not taken is told again after so long."""
 REVOKED_PER_S: Final = 1 / 30
@@ -56,8 +51,6 @@ class _Known:
     record_digest: bytes = b""
     known: dict[Domain, int] = field(default_factory=dict)
     known_digest: bytes = b""
-    bundles: Bucket = field(default_factory=lambda: Bucket(BUNDLES_BURST, BUNDLES_PER_S))
-    """How often its bundle may change; one that comes too early is told again, and taken later."""
     is_behind: bool = False
     """It told a bundle of itself that is older than the one that is known."""
     granted: int = 0
@@ -101,6 +94,10 @@ class PeerWords:
             elif now_s - at_s < REPEATED_S:
                 told.append(f"{domain} passes on a bundle of {subject} that is not taken: {why}")
         return told
+
+    def about_own(self) -> Sequence[str]:
+        """Return what the operator should know of this member's own bundle."""
+        return self._bundle.warnings()
 
     def not_understood(self, domain: Domain, error: CollectiveError) -> None:
         """Note that what a peer tells cannot be read."""
@@ -225,9 +222,7 @@ class PeerWords:
         try:
             bundle = newer_bundle(known, signed, self._clock.wall_s())
             if bundle is not None:
-                self._book.require_renewable(signed, bundle)
-                self._require_seldom(domain)
-                await self._book.renew(signed, bundle)
+                await self._book.renew(signed, bundle, self._clock.monotonic_s())
         except OlderBundleError:
             return False
         except (ConflictError, BusyError) as error:
@@ -241,14 +236,6 @@ class PeerWords:
                 for there in self._peers.values():
                     there.not_taken.pop(domain, None)
         return True
-
-    def _require_seldom(self, domain: Domain) -> None:
-        """Count a change of a bundle; raise BusyError for one that comes too soon after others."""
-        if not self._of(domain).bundles.take(self._clock.monotonic_s()):
-            raise BusyError(
-                f"{domain} changes it too often; it is taken within {1 / BUNDLES_PER_S:g} s. If that goes"
-                " on, ask its operator why its addresses or CAs keep changing."
-            )
 
     def _of(self, domain: Domain) -> _Known:
         return self._peers.setdefault(domain, _Known())

@@ -291,7 +291,7 @@ class Introductions:
             await self._book.introduce(offer.signed)
             self._log.warning("peer introduced", domain=domain)
         elif verdict is Verdict.RENEW:
-            await self._book.renew(offer.signed, offer.bundle)
+            await self._book.renew(offer.signed, offer.bundle, self._clock.monotonic_s())
         elif known is not None and known.peer.state is PeerState.REMOVED:
             self._log_once(
                 f"{domain} was removed here and stays so, though the introductions folder has its"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from collective import __version__
 from collective.catalog.interface import Peers
+from collective.core.clock import Clock
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain
 from collective.core.units import Address
@@ -28,6 +30,10 @@ from collective.pki.bundle import (
 from collective.pki.rotation import Authorities
 
 _UNNUMBERED: Final = 1
+OVERTAKEN_MOST: Final = 3
+"""So often peers may show a newer bundle than the own after a restore, as each may know another future."""
+OVERTAKEN_S: Final = 600.0
+"""Only what was shown within this counts."""
 
 
 class OwnBundle:
@@ -44,6 +50,9 @@ class OwnBundle:
         self._own = own
         self._kept = kept
         self._threads = world.threads
+        self._clock: Clock = world.clock
+        self._overtaken_s: deque[float] = deque(maxlen=OVERTAKEN_MOST + 1)
+        """When peers showed a newer bundle than the own, the last times."""
         self._making = asyncio.Lock()
         self._digest = b""
         self._sequence = 0
@@ -64,6 +73,17 @@ class OwnBundle:
     def fingerprint(self) -> str:
         """That of the CA which signs this member's servers now."""
         return fingerprint(self._own.authority.digest)
+
+    def warnings(self) -> Sequence[str]:
+        """Return that somebody else makes bundles of this member, where it looks so."""
+        since_s = self._clock.monotonic_s() - OVERTAKEN_S
+        if sum(at_s >= since_s for at_s in self._overtaken_s) <= OVERTAKEN_MOST:
+            return ()
+        sentence = (
+            "Peers keep showing newer bundles of this member than its own: another coordinator runs with"
+            " its keys. Stop the one that is a copy, and then restart the other."
+        )
+        return (sentence,)
 
     async def current(self) -> tuple[SignedBundle, int]:
         """Return the bundle and its number; another one where addresses or CAs have changed since."""
@@ -89,6 +109,7 @@ class OwnBundle:
             raise RejectedError("What a peer shows as this member's bundle is none of it.")
         async with self._making:
             if bundle.sequence > self._sequence and self._sequence:
+                self._overtaken_s.append(self._clock.monotonic_s())
                 await self._made(echoed=bundle.sequence)
 
     async def _made(self, *, echoed: int) -> tuple[SignedBundle, int]:

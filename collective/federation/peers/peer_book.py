@@ -2,6 +2,10 @@
 
 Everything that asks whether a domain is a peer asks here; whatever changes a peer goes through here, so
 that trust follows at once.
+
+A member's bundle changes at a rate, whichever way it comes: each change is written, and told to nodes and peers.  One
+that says the same as the known one, under a higher number, is known here alone and never written: after a restart
+the lower number counts, of what said the same.
 """
 
 from __future__ import annotations
@@ -16,20 +20,30 @@ from typing import Final, Protocol, TypeVar
 import structlog
 from cryptography import x509
 
-from collective.catalog.decisions.peers import renewed, taken_up
+from collective.catalog.decisions.peers import introduced, renewed, taken_up
 from collective.catalog.interface import Peers
-from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UsageError
+from collective.core.buckets import Bucket
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    NotFoundError,
+    RejectedError,
+    UsageError,
+)
 from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
 from collective.core.work import Periodic, Worker
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
-from collective.pki.bundle import Bundle, SignedBundle, open_bundle
+from collective.pki.bundle import Bundle, SignedBundle, open_bundle, says_the_same
 from collective.pki.certificates import certificate_der
 from collective.pki.trust import TrustStore
 
 _T = TypeVar("_T")
+BUNDLES_PER_S: Final = 1 / 30
+"""How often a member's bundle is replaced in the long run."""
+BUNDLES_BURST: Final = 8.0
 CATCH_UP_S: Final = 60.0
 """How often the worker looks without being woken; a failed attempt is repeated by its own back-off."""
 _CLOSE_GRACE_S: Final = 5.0
@@ -74,6 +88,8 @@ class PeerBook:
         self._known: dict[Domain, Known] = {}
         self._digest = b""
         self._revoked: dict[Domain, Sequence[str]] = {}
+        self._renewals: dict[Domain, Bucket] = {}
+        """How often the bundle of each may change; one that comes too early is told again, and taken later."""
         self._changing = asyncio.Lock()
         self._acts = TaskScope()
         self._watchers: list[Callable[[], None]] = []
@@ -185,14 +201,18 @@ class PeerBook:
         """Raise as :meth:`accept` would by what is known now; nothing is changed."""
         bundle = self._read(signed)
         known = self._known.get(bundle.domain)
-        others = sum(
-            one.peer.state is not PeerState.REMOVED
-            for domain, one in self._known.items()
-            if domain != bundle.domain
-        )
+        others = self._others(bundle.domain)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
         taken_up(None if known is None else known.peer, wanted, others, replaces=replaces)
         self._require_apart(bundle)
+
+    def _others(self, domain: Domain) -> int:
+        """Return how many peers of other domains are not removed."""
+        return sum(
+            one.peer.state is not PeerState.REMOVED
+            for other, one in self._known.items()
+            if other != domain
+        )
 
     async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
         """Take up whose code the operator accepted; raises as the catalogue, and RejectedError."""
@@ -206,20 +226,47 @@ class PeerBook:
         """Take up a member that the introductions folder tells of; raises as the catalogue, and RejectedError."""
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        known = self._known.get(bundle.domain)
+        introduced(None if known is None else known.peer, wanted, self._others(bundle.domain))
         return await self._change(bundle, lambda: self._kept.introduce(wanted))
 
-    def require_renewable(self, signed: SignedBundle, bundle: Bundle) -> None:
-        """Raise as :meth:`renew` would by what is known now; nothing is changed."""
-        renewed(self.require(bundle.domain).peer, peer_of(signed, bundle, PeerState.ACTIVE))
-        self._require_apart(bundle)
-
-    async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
+    async def renew(self, signed: SignedBundle, bundle: Bundle, now_s: float) -> None:
         """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
 
-        ConflictError also where a CA that it names has the name or key of another domain's.
+        What is refused anyway uses up nothing of the rate.
+
+        Args:
+            signed: it.
+            bundle: what it says.
+            now_s: monotonic, seconds.
+
+        Raises:
+            ConflictError: also where a CA that it names has the name or key of another domain's.
+            BusyError: it comes too soon after others.
         """
-        newer = peer_of(signed, bundle, PeerState.ACTIVE)
-        await self._change(bundle, lambda: self._kept.renew(newer))
+        domain, newer = bundle.domain, peer_of(signed, bundle, PeerState.ACTIVE)
+        known = self._known.get(domain)
+        if renewed(None if known is None else known.peer, newer) is None or known is None:
+            return
+        if says_the_same(known.bundle, bundle):
+            self._require_seldom(domain, now_s)
+            self._known[domain] = _under(known, newer, bundle)
+            return
+
+        async def keep() -> None:
+            self._require_seldom(domain, now_s)
+            await self._kept.renew(newer)
+
+        await self._change(bundle, keep)
+
+    def _require_seldom(self, domain: Domain, now_s: float) -> None:
+        """Count a change of a bundle; raise BusyError for one that comes too soon after others."""
+        bucket = self._renewals.setdefault(domain, Bucket(BUNDLES_BURST, BUNDLES_PER_S))
+        if not bucket.take(now_s):
+            raise BusyError(
+                f"{domain} changes it too often; it is taken within {1 / BUNDLES_PER_S:g} s. If that goes"
+                " on, ask its operator why its addresses or CAs keep changing."
+            )
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits."""
@@ -297,6 +344,15 @@ class PeerBook:
             return known.bundle
         return open_bundle(SignedBundle(peer.body, peer.signature))
 
+    def _as_told(self, stored: Known) -> Known:
+        """Return a peer under the highest number that it told what is stored of it."""
+        known = self._known.get(stored.peer.domain)
+        if known is None or known.peer.sequence <= stored.peer.sequence:
+            return stored
+        if not says_the_same(stored.bundle, known.bundle):
+            return stored
+        return _under(stored, known.peer, known.bundle)
+
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
         for peer in await self._kept.all():
@@ -305,7 +361,7 @@ class PeerBook:
             except CollectiveError as error:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue
-            found[peer.domain] = Known(peer, bundle)
+            found[peer.domain] = self._as_told(Known(peer, bundle))
         self._take_up(found)
         self._is_behind = False
 
@@ -321,6 +377,7 @@ class PeerBook:
         )
         self._shown.trust_peers(trusted, shut_out)
         self._known = found
+        self._renewals = {one: rate for one, rate in self._renewals.items() if one in found}
         self._revoked = {
             domain: revoked for domain, revoked in self._revoked.items() if self.is_peer(domain)
         }
@@ -341,6 +398,12 @@ def peer_of(signed: SignedBundle, bundle: Bundle, state: PeerState) -> Peer:
         signature=signed.signature,
         since_ms=0,
     )
+
+
+def _under(known: Known, told: Peer, bundle: Bundle) -> Known:
+    """Return a peer under the number of ``told``, which says the same in ``bundle``."""
+    peer = replace(known.peer, sequence=told.sequence, body=told.body, signature=told.signature)
+    return Known(peer, bundle)
 
 
 def require_address(bundle: Bundle) -> None:

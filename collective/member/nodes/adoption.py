@@ -63,11 +63,14 @@ class AdoptionDesk:
             nodes = frozenset(claim.node for claim in self.waiting())
             nodes |= {live.record.node for live in self._table.all()}
         claims = [claim for node in sorted(nodes) if (claim := self._claim(node)) is not None]
-        ours = (await self._catalog.restores.position()).catalog_id
         known = [live for node in nodes if (live := self._table.get(node)) is not None]
-        obeyed = {live.obeys for live in known} | {claim.obeys for claim in claims}
+        obeyed = {live.record.node: live.obeys for live in known}
+        obeyed |= {claim.node: claim.obeys for claim in claims}
         done = await self._catalog.restores.adopt(
-            caller, None if everything else nodes, obeyed=obeyed - {"", ours}, claims=claims
+            caller,
+            None if everything else nodes,
+            obeyed={node: position for node, position in obeyed.items() if position is not None},
+            claims=claims,
         )
         for node in done.enrolled:
             self._waiting.drop(node)
@@ -77,6 +80,7 @@ class AdoptionDesk:
             "catalogue_adopted",
             nodes=sorted(nodes),
             enrolled=done.enrolled,
+            brought_back=done.brought_back,
             confirmed=done.confirmed,
         )
         return done

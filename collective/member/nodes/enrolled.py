@@ -87,7 +87,11 @@ class Enrolled:
             obeys=said.obeys,
         )
         if self._unknown.note(claim):
-            self._log.warning("node_waits_for_adoption", node=node, obeys=claim.obeys)
+            self._log.warning(
+                "node_waits_for_adoption",
+                node=node,
+                obeys=claim.obeys.catalog_id if claim.obeys is not None else "",
+            )
         raise PermissionDeniedError(
             f"Node {node} is not known to this catalogue. If it is a new one over old nodes, the operator"
             f" takes it over with: collective node adopt {node}; else enrol it again with a join code."

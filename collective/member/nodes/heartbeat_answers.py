@@ -105,10 +105,10 @@ class Words:
     async def _adoption(
         self, identity: SpiffeId, seen: StatedPosition | None, position: Position
     ) -> SignedAdoption | None:
-        """Return the word that our catalogue replaces the one the node obeys, where that was ordered."""
-        if seen is None or seen.position.catalog_id == position.catalog_id:
+        """Return the word that our position replaces the one the node obeys, where that was ordered."""
+        if seen is None or not _obeys_another(seen.position, position):
             return None
-        if not await self._restores.is_replaced(seen.position.catalog_id):
+        if not await self._restores.is_replaced(identity.node_id, seen.position):
             return None
         key = self._keys.signing_key(identity)
         assert key is not None, "keys were just handed out"
@@ -128,7 +128,8 @@ class Words:
                     node=node,
                     catalog_id=seen.position.catalog_id,
                     advice="it is not this coordinator's word, or from before its key was replaced; "
-                    "the node itself deletes nothing for a catalogue older than it says",
+                    "the node itself deletes nothing for a catalogue older than it says. If this catalogue "
+                    f"takes its place: collective node adopt {node}",
                 )
             return
         if await self._restores.observe(seen.position):
@@ -137,3 +138,8 @@ class Words:
                 advice="nodes have seen a future of this catalogue that it lost; nothing is deleted until the "
                 "operator adopts it: collective node adopt --all",
             )
+
+
+def _obeys_another(seen: Position, ours: Position) -> bool:
+    """Tell whether a node that holds ``seen`` takes no notice of ``ours``."""
+    return seen.catalog_id != ours.catalog_id or seen.is_ahead_of(ours)

@@ -21,7 +21,7 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.member.nodes.inventory_schedule import InventorySchedule
 from collective.model.copies import VerifiedReceipt
-from collective.model.nodes import NodeRecord, NodeState, Standing
+from collective.model.nodes import NodeRecord, NodeState, Position, Standing
 from collective.placement.healing import NodeFacts
 from collective.placement.node_choice import Candidate, Drawing
 from collective.placement.node_states import Observation, Outlook, Timers, look
@@ -69,8 +69,8 @@ class LiveNode:
     """SHA-256 of its own key, as of its last heartbeat."""
     trusted_digests: frozenset[bytes] = frozenset()
     """SHA-256 of the key of each CA that it trusted at its last heartbeat."""
-    obeys: str = ""
-    """Id of the catalogue that it obeyed last, as it says."""
+    obeys: Position | None = None
+    """The highest position of a catalogue that it was told, as it says."""
     changed: bool = False
     """The record differs from what the catalogue has."""
 

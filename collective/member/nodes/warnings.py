@@ -9,7 +9,7 @@ from typing import Final
 from collective.core.disk_errors import disk_sentence
 from collective.core.ids import NodeId
 from collective.member.nodes.live_nodes import LiveNode
-from collective.model.nodes import NodeState, Standing
+from collective.model.nodes import NodeState, Position, Standing
 from collective.model.status import ChunkHealth
 from collective.placement.node_states import Outlook
 from collective.placement.shortage import (
@@ -46,8 +46,8 @@ class Situation:
     """Copies that still keep each node, 0 where it is not named."""
     late_inventories: Sequence[NodeId] = ()
     """Nodes that were asked long ago what they hold, and did not tell."""
-    catalog_id: str = ""
-    """This catalogue; empty where it does not matter."""
+    position: Position | None = None
+    """Where this catalogue stands; None where it does not matter."""
 
 
 def warnings(situation: Situation) -> list[str]:
@@ -112,7 +112,7 @@ def _number_warnings(situation: Situation) -> list[str]:
 
 
 def _adoption_warnings(situation: Situation) -> list[str]:
-    """Return what there is to say of nodes that obey another catalogue than this."""
+    """Return what there is to say of nodes that obey another catalogue than this, or none that is here."""
     found = []
     if situation.waiting:
         found.append(
@@ -120,11 +120,18 @@ def _adoption_warnings(situation: Situation) -> list[str]:
             f"If the former catalogue was lost: collective node adopt {_named(situation.waiting)}, "
             "which approves those named (or --all, which does not)"
         )
-    others = [
-        live.record.node
-        for live in situation.nodes
-        if situation.catalog_id and live.obeys not in {"", situation.catalog_id}
-    ]
+    ours = situation.position
+    if ours is None:
+        return found
+    obeyed = [(one.record.node, one.obeys) for one in situation.nodes if one.obeys is not None]
+    others = [node for node, position in obeyed if position.catalog_id != ours.catalog_id]
+    ahead = [node for node, position in obeyed if position.is_ahead_of(ours)]
+    if ahead:
+        found.append(
+            f"A newer state of this catalogue than it has itself was obeyed last by {listed(ahead)}, without"
+            " proof of it (the coordinator's key was replaced since), so nothing is deleted there. If no newer"
+            f" catalogue exists: collective node adopt {_named(ahead)} (or --all)"
+        )
     if others:
         found.append(
             f"Another catalogue was obeyed last by {listed(others)}, so nothing is deleted there. If this "

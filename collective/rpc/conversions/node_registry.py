@@ -62,12 +62,18 @@ def stated_from(message: node_pb.CatalogPosition | None) -> StatedPosition | Non
     return StatedPosition(position, bytes(message.mac))
 
 
+def _is_plausible(message: node_pb.CatalogPosition | None) -> bool:
+    """Tell whether a position is no longer than any that was ever told."""
+    return message is None or max(len(message.catalog_id), len(message.life)) <= _TEXT_MAX
+
+
 def heartbeat_from(message: node_pb.HeartbeatRequest) -> Heartbeat:
     """Return a checked heartbeat; whether it is to be believed is not for here."""
     if (
         len(message.key_ids) > _KEY_IDS_MAX
         or len(message.version) > _TEXT_MAX
         or len(message.trusted_digests) > _TRUSTED_MAX
+        or not _is_plausible(message.highest_position)
     ):
         raise UsageError("The heartbeat is malformed.")
     return Heartbeat(

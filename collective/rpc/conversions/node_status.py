@@ -71,13 +71,15 @@ def adoption_message(done: Adoption) -> pb.AdoptNodesResponse:
         replaced=done.replaced,
         confirmed=done.confirmed,
         epoch=done.epoch,
+        brought_back=list(done.brought_back),
     )
 
 
 def adoption_from(message: pb.AdoptNodesResponse) -> Adoption:
     """Return what adopting did."""
     enrolled: list[NodeId] = [parse_node_id(one) for one in message.enrolled]
-    return Adoption(enrolled, message.replaced, message.confirmed, message.epoch)
+    brought_back: list[NodeId] = [parse_node_id(one) for one in message.brought_back]
+    return Adoption(enrolled, message.replaced, message.confirmed, message.epoch, brought_back)
 
 
 def discarded_message(done: Discarded) -> pb.DiscardedCopies:

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from collective.catalog.decisions.peers import next_sequence, renewed
+from collective.catalog.decisions.peers import STEP_BYTES, next_sequence, renewed, step_of
 from collective.catalog.interface.peers import Peers
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
-from collective.core.randomness import SeededRandomness
+from collective.core.randomness import Randomness, SeededRandomness
 from collective.core.units import Address
 from collective.core.world import InlineThreads, World
 from collective.federation.links.peer_links import EXCHANGE_S
@@ -38,14 +38,16 @@ from collective.rpc.peer_word import PeerWord
 from tests.worlds import world_of
 
 NODES: Final = 3
+_BOOTSTRAPS: Final = (Address("192.0.2.1", 7444),)
 
 
 class Kept:
     """Peers and the number of the own bundle, kept as a catalogue keeps them."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Randomness) -> None:
         self.peers: dict[Domain, Peer] = {}
-        self._own = (b"", 0)
+        self.own = (b"", 0)
+        self._chance = chance
 
     async def all(self) -> Sequence[Peer]:
         return [self.peers[domain] for domain in sorted(self.peers)]
@@ -65,9 +67,10 @@ class Kept:
         return {}
 
     async def own_sequence(self, digest: bytes, *, echoed: int = 0) -> int:
-        known, stored = self._own
-        sequence = next_sequence(stored, is_same=known == digest, echoed=echoed)
-        self._own = (digest, sequence)
+        known, stored = self.own
+        step = step_of(self._chance.token(STEP_BYTES))
+        sequence = next_sequence(stored, is_same=known == digest, echoed=echoed, step=step)
+        self.own = (digest, sequence)
         return sequence
 
 
@@ -137,19 +140,28 @@ class Member:
         self._own = Own(
             member, self.domain, Authorities.lone(authority), (Address("192.0.2.1", 7443),)
         )
-        self.kept = Kept()
+        self.kept = Kept(world.randomness)
         kept = cast("Peers", self.kept)
-        bootstraps = (Address("192.0.2.1", 7444),)
-        self.bundle = OwnBundle(cast("OwnCertificates", self._own), bootstraps, kept, world)
+        self._moves, self._world, self._clock = 0, world, clock
+        self.bundle = OwnBundle(cast("OwnCertificates", self._own), _BOOTSTRAPS, kept, world)
         trust = TrustStore({self.domain: self._own.authorities.trusted})
         self.book = PeerBook(self.domain, kept, cast("ShownTrust", NoTrust(trust)))
-        record = OwnRecord(Nodes(clock, name), Revoked(RevocationSet()), clock)
-        self.words = PeerWords(self.bundle, record, self.book, clock)
+        self._record = OwnRecord(Nodes(clock, name), Revoked(RevocationSet()), clock)
+        self.words = PeerWords(self.bundle, self._record, self.book, clock)
         self.peers: set[int] = set()
 
     def move(self) -> None:
-        """Be elsewhere from now on."""
-        self._own.addresses = (Address("192.0.2.77", 7443),)
+        """Be elsewhere from now on, and elsewhere again with each move."""
+        self._moves += 1
+        self._own.addresses = (Address("192.0.2.77", 7443 + self._moves),)
+
+    def put_back(self, own: tuple[bytes, int]) -> None:
+        """Start anew with what ``kept.own`` was in a backup."""
+        self.kept.own = own
+        self.bundle = OwnBundle(
+            cast("OwnCertificates", self._own), _BOOTSTRAPS, cast("Peers", self.kept), self._world
+        )
+        self.words = PeerWords(self.bundle, self._record, self.book, self._clock)
 
     def has(self, domain: Domain) -> int:
         """Return the number of the bundle that it has of a peer."""

@@ -28,10 +28,9 @@ from tests.contract.catalog.world import (
 
 OLD = Position("f" * 32, 9, 9)
 WEEK_S = 7 * 86400.0
-NONE: frozenset[str] = frozenset()
 
 
-def claim(name: str, obeys: str = OLD.catalog_id) -> NodeClaim:
+def claim(name: str, obeys: Position | None = OLD) -> NodeClaim:
     return NodeClaim(
         identity=SpiffeId.node(DOMAIN, NodeId(name)),
         key_digest=name.encode().ljust(32, b"."),
@@ -85,7 +84,7 @@ async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_co
     assert not await catalog.restores.observe(OLD)
     assert not await catalog.restores.is_restored()
     assert (await catalog.codes.get("c1")).state(now_s) == "open"
-    assert not await catalog.restores.is_replaced(OLD.catalog_id)
+    assert not await catalog.restores.is_replaced(NODES[0], OLD)
 
 
 async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_that_wait(
@@ -94,10 +93,10 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
     await enrol(catalog, 1)
     await catalog.restores.observe(OLD)
     done = await catalog.restores.adopt(
-        OPERATOR, frozenset({NodeId("attic")}), obeyed={OLD.catalog_id}, claims=[claim("attic")]
+        OPERATOR, frozenset({NodeId("attic")}), obeyed={NODES[0]: OLD}, claims=[claim("attic")]
     )
     assert (done.enrolled, done.replaced, done.confirmed) == ((NodeId("attic"),), 1, False)
-    assert await catalog.restores.is_replaced(OLD.catalog_id)
+    assert await catalog.restores.is_replaced(NODES[0], OLD)
     record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.is_new) == (Standing.APPROVED, False)
     assert (record.store_uuid, record.certificate_serial) == ("ab" * 16, "serial-attic")
@@ -106,7 +105,7 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
     with pytest.raises(ConflictError):
         await catalog.nodes.bind_store(NodeId("attic"), StoreUuid("cd" * 16))
     with pytest.raises(ConflictError, match="nothing to adopt"):
-        await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
+        await catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     rows = [row for row in await catalog.audit.list(since_ms=0, limit=99) if "adopt" in row.action]
     assert {(row.action, row.target) for row in rows} == {
         ("adopt", OLD.catalog_id),
@@ -118,7 +117,7 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
 async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog) -> None:
     """Strangers that the former catalogue did not approve wait beside the member's own nodes."""
     await catalog.restores.observe(OLD)
-    await catalog.restores.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
+    await catalog.restores.adopt(OPERATOR, None, obeyed={NODES[0]: OLD}, claims=[claim("attic")])
     record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.standing_reason) == (
         Standing.PROBATION,
@@ -130,20 +129,20 @@ async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
     catalog: Catalog,
 ) -> None:
     await catalog.restores.observe(OLD)
-    done = await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    done = await catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     assert done.replaced == 1
-    assert await catalog.restores.is_replaced(OLD.catalog_id)
+    assert await catalog.restores.is_replaced(NODES[0], OLD)
 
 
 async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
     catalog: Catalog,
 ) -> None:
     with pytest.raises(PermissionDeniedError):
-        await catalog.restores.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
+        await catalog.restores.adopt(user("bob"), None, obeyed={NODES[0]: OLD}, claims=())
     await enrol(catalog, 1)
     await catalog.nodes.remove(OPERATOR, NODES[0], SpiffeId.node(DOMAIN, NODES[0]), force=True)
     with pytest.raises(ConflictError):
-        await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
+        await catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=[claim(NODES[0])])
     assert next(iter(await catalog.nodes.list())).removed
 
 
@@ -182,7 +181,7 @@ async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
     await catalog.restores.observe(OLD)
     await told(catalog, foreign("x", "y"))
     clock.advance(WEEK_S)
-    await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    await catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     with pytest.raises(ConflictError, match="seven days"):
         await catalog.quarantine.discard(OPERATOR, None)
     clock.advance(WEEK_S - 1)
@@ -285,7 +284,7 @@ async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
     with pytest.raises(ConflictError, match="restored"):
         await catalog.quarantine.discard(OPERATOR, None)
     with pytest.raises(ConflictError, match="node adopt --all"):
-        await catalog.restores.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
+        await catalog.restores.adopt(OPERATOR, frozenset({NODES[0]}), obeyed={}, claims=())
 
 
 async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_is_ours(
@@ -318,3 +317,54 @@ async def test_an_old_backup_beside_another_catalogue_gives_out_none_of_its_lost
     since = min(copy.generation for copy in await catalog.copies.stored(chunk("after")))
     assert since > newest + (1 << 31)
     assert await told(catalog, [CopyKey(ChunkId(b"\xff" * 32), Generation(newest + 1), 26)]) == []
+
+
+async def test_a_node_ahead_without_proof_is_brought_back_and_no_number_follows_it(
+    catalog: Catalog, engines: Engines
+) -> None:
+    """What it says may be a lie, so it counts for this one node and exactly what it said."""
+    await enrol(catalog)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    before = await catalog.restores.position()
+    held = replace(before, epoch=(1 << 64) - 1, sequence=(1 << 64) - 1, life="ab" * 16)
+    assert not await catalog.restores.is_replaced(NODES[0], held)
+    done = await catalog.restores.adopt(
+        OPERATOR, frozenset({NODES[0]}), obeyed={NODES[0]: held}, claims=()
+    )
+    assert (done.brought_back, done.replaced, done.confirmed) == ((NODES[0],), 0, False)
+    assert (await catalog.restores.position()).epoch == before.epoch
+    assert not await catalog.restores.is_restored()
+    with pytest.raises(ConflictError, match="nothing to adopt"):
+        await catalog.restores.adopt(OPERATOR, None, obeyed={NODES[0]: held}, claims=())
+    await engines.close()
+    catalog = await engines.open()
+    assert await catalog.restores.is_replaced(NODES[0], held)
+    assert not await catalog.restores.is_replaced(NODES[1], held), "nobody was asked about it"
+    assert not await catalog.restores.is_replaced(
+        NODES[0], replace(held, sequence=held.sequence - 1)
+    )
+
+
+async def test_what_a_node_that_is_brought_back_may_have_seen_is_left_out(catalog: Catalog) -> None:
+    await enrol(catalog)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    given = {copy.generation for copy in await catalog.copies.stored(chunk("a"))}
+    own = await catalog.restores.position()
+    held = replace(own, epoch=own.epoch + 1, life="ab" * 16)
+    await catalog.restores.adopt(OPERATOR, None, obeyed={NODES[0]: held}, claims=())
+    lost = [CopyKey(chunk("lost"), Generation(max(given) + 1), 26)]
+    assert await told(catalog, lost) == [], "it may be of a future that was lost"
+    await write(catalog, "/d/g", "b")
+    assert min({copy.generation for copy in await catalog.copies.stored(chunk("b"))}) > max(
+        given
+    ) + (1 << 31)
+
+
+async def test_a_node_behind_or_at_this_catalogue_is_not_brought_back(catalog: Catalog) -> None:
+    await enrol(catalog)
+    own = await catalog.restores.position()
+    for held in (own, replace(own, sequence=own.sequence - 1, life="ab" * 16)):
+        with pytest.raises(ConflictError, match="nothing to adopt"):
+            await catalog.restores.adopt(OPERATOR, None, obeyed={NODES[0]: held}, claims=())

@@ -460,7 +460,7 @@ async def test_an_old_backup_destroys_nothing_when_it_is_adopted_either(
     await engines.close()
     old = await engines.open()
     assert await old.restores.is_restored()
-    done = await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    done = await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     assert (done.confirmed, done.enrolled, done.replaced) == (True, (), 0)
     gone = await old.collection.claim(100, 0)
     assert {key.chunk for _, key in gone} == {chunk("a")}, "adoption deletes nothing"

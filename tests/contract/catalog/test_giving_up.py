@@ -258,7 +258,7 @@ async def test_a_restored_catalogue_gives_up_nothing(ready: Catalog, engines: En
         await repair(old)
         assert await stored(old) == ALL
         assert await confirm(old) == []
-    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     await repair(old)
     assert await confirm(old) == [Settled.DELETED]
 

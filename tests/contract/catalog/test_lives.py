@@ -130,7 +130,7 @@ async def test_a_future_of_several_lives_makes_one_life_restored_once(
     old = await put_back()
     await catch_up(old, lost[-1])
     assert [await old.restores.observe(one) for one in lost[:2]] == [True, False]
-    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     assert not await old.restores.observe(lost[1])
     old = await restart(engines)
     assert [await old.restores.has_been_at(one) for one in lost] == [True, True, False]

@@ -94,7 +94,7 @@ async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_pro
     assert await quarantined(old) == 0
     await judge(old, Verdict.PROVEN)
     assert await stored(old) == {B, C, D}
-    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     await tell(old, now)
     assert await stored(old) == {B, C, D}
     assert not set(await deletes(old)) & set(now.items())
@@ -147,7 +147,7 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
     old = await restored(engines, kept, await ready.restores.position())
     for node, generation in (await generations(old)).items():
         await old.copies.mark(node, [(chunk("a"), generation)], lost=True)
-    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     clock.advance(100_000)
     assert await deletes(old) == []
     await old.nodes.drain(OPERATOR, A, draining=False)
@@ -180,7 +180,7 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
     assert await ready.restores.is_restored()
     assert await ready.figures.copies_in_doubt() == (0, 0 if is_killed else 1)
     assert await deletes(ready) == [], "it is restored"
-    await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await ready.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     clock.advance(100_000)
     assert await ready.figures.copies_in_doubt() == (0, 1)
     assert await deletes(ready) == []

@@ -260,7 +260,7 @@ async def test_an_enrolment_is_in_the_audit_once(catalog: Catalog, clock: Manual
 
 async def test_a_catalogue_that_is_obeyed_has_nothing_to_adopt(catalog: Catalog) -> None:
     with pytest.raises(ConflictError, match="nothing to adopt"):
-        await catalog.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+        await catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     assert await catalog.audit.list(since_ms=0, limit=9) == []
 
 

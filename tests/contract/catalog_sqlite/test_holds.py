@@ -431,7 +431,7 @@ async def become_restored(scene: Scene) -> None:
     now = await scene.catalog.restores.position()
     later = dataclasses.replace(now, sequence=now.sequence + 1_000_000)
     assert await scene.catalog.restores.observe(later)
-    await scene.catalog.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await scene.catalog.restores.adopt(OPERATOR, None, obeyed={}, claims=())
 
 
 @act

@@ -17,6 +17,7 @@ from tests.contract.catalog.engines import Bound, SqliteEngines
 from tests.contract.catalog.test_giving_up import deletes, empty
 from tests.contract.catalog.test_lives import restored_times
 from tests.contract.catalog.world import (
+    NODES,
     OPERATOR,
     confirm,
     write,
@@ -47,10 +48,23 @@ async def test_a_future_that_is_shown_while_another_catalogue_is_adopted_is_not_
         await ready.restores.observe(later)
         ready._engine.restored = False
         with pytest.raises(ConflictError, match="just shown"):
-            await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+            await ready.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     ready._engine.restored = True
     assert await deletes(ready) == []
-    await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await ready.restores.adopt(OPERATOR, None, obeyed={}, claims=())
+    assert await deletes(ready) == []
+
+
+async def test_what_was_confirmed_before_a_node_was_brought_back_is_confirmed_anew(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    """What a catalogue was about to delete may be needed, if it is old as the node says."""
+    await empty(ready)
+    clock.advance(4000)
+    assert Settled.DELETED in await confirm(ready)
+    position = await ready.restores.position()
+    held = {NODES[1]: dataclasses.replace(position, epoch=position.epoch + 1)}
+    await ready.restores.adopt(OPERATOR, frozenset({NODES[1]}), obeyed=held, claims=())
     assert await deletes(ready) == []
 
 
@@ -65,7 +79,7 @@ async def test_a_fallback_keeps_it_too(
     (tmp_path / "catalog.db").write_bytes(b"torn")
     old = await engines.open()
     assert await old.restores.is_restored()
-    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed={}, claims=())
     clock.advance(100_000)
     assert await old.figures.copies_in_doubt() == (0, 1)
     assert await deletes(old) == []

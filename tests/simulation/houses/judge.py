@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from collective.core.ids import Domain
 from collective.federation.links.peer_links import PROBE_MOST_S, SETTLED_AFTER_S
 from collective.model.peers import PeerState
+from collective.pki.bundle import says_the_same
 from tests.simulation.houses.following import cannot_follow
 from tests.simulation.houses.ledger import PEER, Giving, peer_key, settle
 from tests.simulation.process import BrokenPromiseError
 
 if TYPE_CHECKING:
+    from collective.pki.bundle import Bundle
     from tests.simulation.houses.household import Household
     from tests.simulation.network import Network
 
@@ -35,8 +37,8 @@ class NeighbourJudge:
         self._network = network
         self._gone_since_s: dict[tuple[Domain, Domain], float] = {}
         """Since when a domain is seen to be no peer of a house."""
-        self._numbers: dict[tuple[Domain, Domain], tuple[int, int, int]] = {}
-        """Of the bundle that a house has of a peer, with since when it is one, and the house's restores."""
+        self._told: dict[tuple[Domain, Domain], tuple[Bundle, int, int]] = {}
+        """The bundle that a house has of a peer, with since when it is one, and the house's restores."""
         self._tombstones: dict[tuple[Domain, Domain], tuple[int, Any]] = {}
         """Of peers that a house has removed: its restores, and the CAs by which it knows them."""
         self._unheard_since_s: dict[tuple[Domain, Domain], float] = {}
@@ -74,7 +76,7 @@ class NeighbourJudge:
                 if known is not None:
                     self._tombstones[pair] = (house.desk.restores, known.bundle.authorities)
                 self._check_farewell(house, other)
-                self._numbers.pop(pair, None)
+                self._told.pop(pair, None)
                 since_s = self._gone_since_s.setdefault(pair, house.loop.now_s)
                 self._check_connections(house, other, since_s)
         self._look_at_grants(house, wired.ground.catalog._engine.writer.book)
@@ -101,15 +103,18 @@ class NeighbourJudge:
             raise BrokenPromiseError(f"{house.domain} has grants that nobody gave: {strange}")
 
     def _check_number(self, house: Household, other: Household, known: Any) -> None:
-        """Raise where a peer's bundle gave way to one with a lower number."""
-        pair, peer = (house.domain, other.domain), known.peer
-        now = peer.sequence, peer.since_ms, house.desk.restores
-        before = self._numbers.get(pair)
-        if before is not None and before[1:] == now[1:] and now[0] < before[0]:
+        """Raise where a peer's bundle gave way to one with a lower number that says something else."""
+        pair, bundle = (house.domain, other.domain), known.bundle
+        now = bundle, known.peer.since_ms, house.desk.restores
+        before = self._told.get(pair)
+        self._told[pair] = now
+        if before is None or before[1:] != now[1:] or says_the_same(before[0], bundle):
+            return
+        if bundle.sequence < before[0].sequence:
             raise BrokenPromiseError(
-                f"{house.domain} took number {now[0]} of {other.domain} for number {before[0]}"
+                f"{house.domain} took number {bundle.sequence} of {other.domain} for number"
+                f" {before[0].sequence}"
             )
-        self._numbers[pair] = now
 
     def has_all_peers(self, house: Household) -> bool:
         """Tell whether all neighbours are peers of a house now."""

@@ -18,6 +18,7 @@ from tests.simulation.houses.federation import Federation
 from tests.simulation.houses.household import Household
 from tests.simulation.houses.ledger import HEARD_S, PEER, peer_key
 from tests.simulation.process import BrokenPromiseError
+from tests.unit.pki.bundles import BOBS, bundle_of
 
 
 def crossing(alice: Household, need: Right = Right.READ) -> Crossing:
@@ -102,9 +103,9 @@ def test_an_end_that_was_heard_is_heard_again_after_a_restore_to_before_it(
 
 def wired_with(alice: Household, *, is_peer: bool, grants: list[Any], number: int = 3) -> Any:
     state = PeerState.ACTIVE if is_peer else PeerState.REMOVED
-    peer = SimpleNamespace(state=state, sequence=number, since_ms=1)
+    peer = SimpleNamespace(state=state, since_ms=1)
     domain: Domain = alice.neighbours[0].domain
-    book = SimpleNamespace(all={domain: SimpleNamespace(peer=peer)})
+    book = SimpleNamespace(all={domain: SimpleNamespace(peer=peer, bundle=bundle_of(BOBS, number))})
     writer = SimpleNamespace(book=SimpleNamespace(live=lambda _: grants))
     catalog = SimpleNamespace(_engine=SimpleNamespace(writer=writer))
     ground = SimpleNamespace(federation=SimpleNamespace(book=book), catalog=catalog)
@@ -136,11 +137,14 @@ def test_a_bundle_never_gives_way_to_one_with_a_lower_number(
     federation: Federation, alice: Household
 ) -> None:
     judge, bob = federation.judge, alice.neighbours[0]
-    for number in (3, 4):
-        judge._check_number(
-            alice, bob, SimpleNamespace(peer=SimpleNamespace(sequence=number, since_ms=1))
-        )
+
+    def look(number: int, version: str) -> None:
+        bundle = bundle_of(BOBS, number, version=version)
+        known = SimpleNamespace(peer=SimpleNamespace(since_ms=1), bundle=bundle)
+        judge._check_number(alice, bob, known)
+
+    for number in (3, 5, 4):  # the last one after a restart: it says the same
+        look(number, "1")
+    look(5, "2")
     with pytest.raises(BrokenPromiseError, match="number"):
-        judge._check_number(
-            alice, bob, SimpleNamespace(peer=SimpleNamespace(sequence=3, since_ms=1))
-        )
+        look(4, "1")

@@ -10,11 +10,12 @@ from collective.catalog.decisions.adoption import (
     require_guarded,
     require_some,
     standing_of,
+    to_bring_back,
     to_replace,
 )
 from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
-from collective.model.nodes import Standing
+from collective.model.nodes import Position, Standing
 
 NODE = NodeId("n1")
 
@@ -35,8 +36,24 @@ def test_what_became_restored_anew_is_not_confirmed_by_a_look_at_what_it_was(
 
 
 def test_the_place_is_taken_of_each_catalogue_once_of_those_obeyed_first() -> None:
-    assert to_replace(frozenset({"b", "a"}), ["z", "a", "c"]) == ["a", "b", "z", "c"]
-    assert to_replace(frozenset(), []) == []
+    obeyed = {
+        NodeId(f"n{number}"): Position(catalog_id, 1, 1)
+        for number, catalog_id in enumerate(["b", "a", "own", "b"])
+    }
+    assert to_replace("own", obeyed, ["z", "a", "c"]) == ["a", "b", "z", "c"]
+    assert to_replace("own", {}, []) == []
+
+
+def test_only_nodes_ahead_of_this_very_catalogue_are_brought_back() -> None:
+    own = Position("own", 3, 100, "present")
+    held = {
+        NodeId("ahead"): Position("own", 4, 1, "lost"),
+        NodeId("further"): Position("own", 3, 101, ""),
+        NodeId("here"): own,
+        NodeId("behind"): Position("own", 3, 99, "lost"),
+        NodeId("other"): Position("another", 9, 9, ""),
+    }
+    assert set(to_bring_back(own, held)) == {"ahead", "further"}
 
 
 def test_an_adoption_that_changes_nothing_is_refused_and_says_what_would() -> None:

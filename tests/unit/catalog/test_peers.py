@@ -8,11 +8,13 @@ from typing import Final
 import pytest
 
 from collective.catalog.decisions.peers import (
+    STEP_BYTES,
     confirmed,
     next_sequence,
     removed,
     renewed,
     require_peer_code,
+    step_of,
     surplus,
     taken_up,
 )
@@ -154,21 +156,27 @@ def test_a_removed_peer_leaves_its_ca_and_the_time(state: PeerState) -> None:
 @pytest.mark.parametrize(
     ("stored", "is_same", "echoed", "number"),
     [
-        (0, False, 0, 1),
-        (0, True, 0, 1),
+        (0, False, 0, 10),
+        (0, True, 0, 10),
         (3, True, 0, 3),
-        (3, False, 0, 4),
+        (3, False, 0, 13),
         (3, True, 3, 3),
-        (3, False, 3, 4),
+        (3, False, 3, 13),
         (3, True, 2, 3),
-        (3, True, 7, 8),
-        (3, False, 7, 8),
+        (3, True, 7, 17),
+        (3, False, 7, 17),
     ],
 )
 def test_the_number_of_the_own_bundle_rises_with_its_content_and_above_what_was_shown(
     stored: int, is_same: bool, echoed: int, number: int
 ) -> None:
-    assert next_sequence(stored, is_same=is_same, echoed=echoed) == number
+    assert next_sequence(stored, is_same=is_same, echoed=echoed, step=10) == number
+
+
+def test_the_number_of_the_own_bundle_rises_by_at_least_one_and_by_what_was_drawn() -> None:
+    assert step_of(bytes(STEP_BYTES)) == 1
+    assert step_of(b"\xff" * STEP_BYTES) == 1 << 24
+    assert len({step_of(bytes((n, 7, n))) for n in range(256)}) == 256
 
 
 def test_the_oldest_tombstones_go_first_and_only_what_is_too_many() -> None:

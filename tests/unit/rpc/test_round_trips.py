@@ -184,7 +184,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[A
         node_status.approval_from,
     ),
     "adoption": (
-        st.builds(Adoption, several(NODE), NUMBER, st.booleans(), NUMBER),
+        st.builds(Adoption, several(NODE), NUMBER, st.booleans(), NUMBER, several(NODE)),
         node_status.adoption_message,
         node_status.adoption_from,
     ),

@@ -3,15 +3,17 @@
 Two cases.  A catalogue that was restored from a backup has nodes that saw a future which it lost, as its
 numbers or its lives show; it deletes nothing until it is adopted.  A catalogue that was made anew is
 another one; its nodes delete nothing for it until it is adopted, and those that it does not know are let in by it, by the certificate that they
-have, and approved if the operator names them.  Adopting deletes nothing: see ``quarantine``.
+have, and approved if the operator names them.  Adopting deletes nothing: see ``quarantine``.  A node that holds
+a higher position of this catalogue which nothing proves is brought back by it: see ``decisions/adoption.py``.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from collective.catalog.decisions.adoption import (
     confirms,
@@ -19,6 +21,7 @@ from collective.catalog.decisions.adoption import (
     require_guarded,
     require_some,
     standing_of,
+    to_bring_back,
     to_replace,
 )
 from collective.catalog.decisions.generations import leap
@@ -33,6 +36,8 @@ from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.calls import Call
 from collective.model.nodes import Adoption, NodeClaim, Position
+
+_IS_BROUGHT_BACK: Final = "SELECT EXISTS (SELECT 1 FROM brought_back WHERE node = ? AND held = ?)"
 
 
 class SqliteRestores:
@@ -76,9 +81,7 @@ class SqliteRestores:
                 return False
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
-            left_out = leap(engine.randomness.token(8))
-            skip_generations(tx, left_out.generations)
-            tx.skip_numbers(0, left_out.versions)
+            self._leave_out(tx)
             detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
             detail += f" of life {seen.life or 'unknown'}"
             tx.audit_of("coordinator", "restored", seen.catalog_id, detail)
@@ -94,10 +97,13 @@ class SqliteRestores:
         """Tell whether collection waits for the operator."""
         return self._engine.restored
 
-    async def is_replaced(self, catalog_id: str) -> bool:
-        """Tell whether this catalogue was adopted in the place of that one."""
-        sql = "SELECT adopted FROM strangers WHERE catalog_id = ?"
-        row = await self._engine.read(lambda db: rows.fetch(db, sql, catalog_id))
+    async def is_replaced(self, node: NodeId, seen: Position) -> bool:
+        """Tell whether this catalogue was adopted in the place of what ``node`` obeys."""
+        if seen.catalog_id != self._engine.catalog_id:
+            sql, asked = "SELECT adopted FROM strangers WHERE catalog_id = ?", [seen.catalog_id]
+        else:
+            sql, asked = _IS_BROUGHT_BACK, [node, _noted(seen)]
+        row = await self._engine.read(lambda db: rows.fetch(db, sql, *asked))
         return row is not None and bool(row[0])
 
     async def adopt(
@@ -105,7 +111,7 @@ class SqliteRestores:
         actor: Call,
         nodes: AbstractSet[NodeId] | None,
         *,
-        obeyed: AbstractSet[str],
+        obeyed: Mapping[NodeId, Position],
         claims: Sequence[NodeClaim],
     ) -> Adoption:
         """Have nodes obey this catalogue in the place of what they obeyed.
@@ -114,7 +120,7 @@ class SqliteRestores:
             actor: an admin.
             nodes: those named; None: all, and a restored catalogue is confirmed by it.  Being named
                 is what approves a node; what comes with all is on probation.
-            obeyed: the catalogues that these nodes obey now.
+            obeyed: the highest position that each of these nodes was told, as it says.
             claims: those of them that this catalogue does not know; they are enrolled.
 
         Raises:
@@ -128,8 +134,17 @@ class SqliteRestores:
             if confirmed:
                 require_guarded(epoch, guarded)
             known = _not_adopted(tx) if nodes is None else ()
-            replaced = [one for one in to_replace(obeyed, known) if _replace(tx, actor, one)]
-            require_some(is_any=bool(confirmed or replaced or claims), is_restored=bool(restored))
+            others = to_replace(engine.catalog_id, obeyed, known)
+            replaced = [one for one in others if _replace(tx, actor, one)]
+            brought_back = [
+                node
+                for node, held in to_bring_back(engine.position(), obeyed).items()
+                if _bring_back(tx, actor, node, held)
+            ]
+            is_any = bool(confirmed or replaced or claims or brought_back)
+            require_some(is_any=is_any, is_restored=bool(restored))
+            if brought_back and not was_restored_since_start(tx.db):
+                self._leave_out(tx)
             for claim in claims:
                 _enrol(tx, actor, claim, is_named=nodes is not None)
             named = None if nodes is None else json.dumps(sorted(nodes))
@@ -144,13 +159,18 @@ class SqliteRestores:
                 tx.audit(actor, "adopt", "catalogue", f"restored from a backup, epoch {epoch}")
                 tx.at_end(lambda durable: self._follow(epoch, restored=False, durable=durable))
             return Adoption(
-                tuple(claim.node for claim in claims), len(replaced), confirmed, int(epoch)
+                tuple(claim.node for claim in claims),
+                len(replaced),
+                confirmed,
+                int(epoch),
+                tuple(brought_back),
             )
 
+        engine = self._engine
         guarded: int | None = None
         """The epoch whose deletes are under guard."""
-        if nodes is None and self._engine.restored:
-            guarded = self._engine.epoch
+        if (nodes is None and engine.restored) or to_bring_back(engine.position(), obeyed):
+            guarded = engine.epoch
             await self._guard_again()  # what was to do it may have been killed
         target = "all" if nodes is None else " ".join(sorted(nodes))
         return await self._engine.write(work, caller=actor, action="adopt", target=target)
@@ -179,6 +199,12 @@ class SqliteRestores:
         if await self._engine.read(lambda db: rows.fetch(db, sql, seen.catalog_id)) is None:
             await self._engine.change(work)
 
+    def _leave_out(self, tx: Transaction) -> None:
+        """Leave out the numbers that a lost future of this catalogue may have used."""
+        left_out = leap(self._engine.randomness.token(8))
+        skip_generations(tx, left_out.generations)
+        tx.skip_numbers(0, left_out.versions)
+
     def _follow(self, epoch: int, *, restored: bool, durable: bool) -> None:
         if durable:
             self._engine.epoch = epoch
@@ -201,6 +227,23 @@ def _replace(tx: Transaction, actor: Call, catalog_id: str) -> bool:
         return False
     tx.audit(actor, "adopt", catalog_id, "this catalogue takes its place")
     return True
+
+
+def _bring_back(tx: Transaction, actor: Call, node: NodeId, held: Position) -> bool:
+    """Have a node give up exactly ``held``; False where that was ordered before."""
+    if tx.one(_IS_BROUGHT_BACK, node, _noted(held)) == (1,):
+        return False
+    tx.run("INSERT OR REPLACE INTO brought_back (node, held) VALUES (?, ?)", node, _noted(held))
+    detail = (
+        f"it gives up epoch {held.epoch} sequence {held.sequence} of life {held.life or 'unknown'}"
+    )
+    tx.audit(actor, "node-adopt", node, f"{detail}, which nothing proves")
+    return True
+
+
+def _noted(position: Position) -> str:
+    """Return a position of this catalogue as its row has it; a node may say any number."""
+    return f"{position.epoch} {position.sequence} {position.life}"
 
 
 def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) -> None:

@@ -13,6 +13,7 @@ import apsw
 from collective.access.grant_book import GrantBook
 from collective.catalog.decisions.codes import require_open
 from collective.catalog.decisions.peers import (
+    STEP_BYTES,
     confirmed,
     ends_grants,
     introduced,
@@ -23,6 +24,7 @@ from collective.catalog.decisions.peers import (
     renewed,
     require_peer_code,
     state_by,
+    step_of,
     surplus,
     taken_up,
 )
@@ -205,7 +207,9 @@ class SqlitePeers:
 
         def work(tx: Transaction) -> int:
             stored_digest, stored = tx.one("SELECT digest, sequence FROM own_bundle")
-            sequence = next_sequence(stored, is_same=stored_digest == digest, echoed=echoed)
+            step = step_of(self._engine.randomness.token(STEP_BYTES))
+            is_same = stored_digest == digest
+            sequence = next_sequence(stored, is_same=is_same, echoed=echoed, step=step)
             if sequence != stored:
                 tx.run("UPDATE own_bundle SET digest = ?, sequence = ?", digest, sequence)
             return sequence

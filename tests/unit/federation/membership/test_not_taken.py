@@ -11,24 +11,23 @@ from structlog.testing import capture_logs
 
 from collective.core.errors import RejectedError, UsageError
 from collective.federation.membership.words import (
-    BUNDLES_BURST,
-    BUNDLES_PER_S,
     REPEATED_S,
     REVOKED_BURST,
     REVOKED_PER_S,
 )
+from collective.federation.peers.peer_book import BUNDLES_BURST, BUNDLES_PER_S
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle
-from tests.unit.federation.houses import House, Wires
+from tests.unit.federation.houses import House
 from tests.unit.federation.links.test_peer_links import End, end_of, word
 from tests.unit.pki.bundles import BOBS, CAROL, CAROLS, ca_of, signed_of
 from tests.unit.pki.forge import BOB
 
 
 @pytest.fixture
-async def end(alice: House, bob: House, tmp_path: object, wires: Wires) -> AsyncIterator[End]:
+async def end(alice: House) -> AsyncIterator[End]:
     made = end_of(alice)
-    await alice.takes(bob)
+    await alice.book.accept(alice.operator, signed_of(BOBS), replaces=False)
     yield made
     await made.links.close()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import errno
+import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -28,15 +29,16 @@ from collective.core.world.threads import InlineThreads
 from collective.federation.peers.introductions import (
     FILE_MAX_BYTES,
     FILE_NAME,
+    INTERVAL_S,
     LISTED_MAX,
     Introductions,
     looked_at,
 )
 from collective.federation.peers.own_bundle import OwnBundle
-from collective.federation.peers.peer_book import PeerBook
+from collective.federation.peers.peer_book import BUNDLES_BURST, BUNDLES_PER_S, PeerBook
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
-from collective.model.peers import PeerState
+from collective.model.peers import Peer, PeerState
 from collective.model.trust import Phase
 from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
@@ -316,6 +318,7 @@ async def test_a_ca_that_the_known_one_spoke_for_is_followed(alice: Member, root
 
 async def test_this_members_own_ca_rotation_is_written(alice: Member, root: Path) -> None:
     await alice.introductions.look()
+    before = json.loads(json.loads((root / ALICE / FILE_NAME).read_text())["bundle"])
     old, new = alice.own.ca, authority(ALICE, "new", after=alice.own.ca.certificate)
     trusted = (old.certificate, new.certificate)
     alice.own.authorities = Authorities(
@@ -324,7 +327,7 @@ async def test_this_members_own_ca_rotation_is_written(alice: Member, root: Path
     await alice.introductions.look()
     told = json.loads(json.loads((root / ALICE / FILE_NAME).read_text())["bundle"])
     assert len(told["authorities"]) == 2
-    assert told["sequence"] == 2
+    assert told["sequence"] > before["sequence"]
 
 
 async def test_it_works_on_a_disk_in_memory() -> None:
@@ -677,6 +680,71 @@ async def test_a_renewal_costs_checks_in_proportion_to_the_peers(
 
 
 # --- floods --------------------------------------------------------------------------------------
+
+
+async def writes_of(member: Member, rounds: Iterable[Callable[[], object]]) -> int:
+    """Return how many changes of the catalogue there are while the file is rewritten before each round."""
+    before = await member.catalog.restores.position()
+    for rewrite in rounds:
+        rewrite()
+        CLOCK.advance(INTERVAL_S)
+        await member.introductions.look()
+    return (await member.catalog.restores.position()).sequence - before.sequence
+
+
+async def test_a_file_that_is_rewritten_and_says_the_same_costs_no_write(
+    alice: Member, root: Path
+) -> None:
+    """Nor does one with ever higher numbers, which are known all the same, at a rate."""
+    bob = stranger(BOB)
+    put(root, BOB, first := bob.file())
+    await alice.introductions.look()
+    assert await writes_of(alice, [lambda: put(root, BOB, first)] * 10) == 0
+    assert await writes_of(alice, [lambda: put(root, BOB, bob.file())] * 40) == 0
+    assert BUNDLES_BURST < alice.book.all[BOB].peer.sequence < bob.sequence
+    CLOCK.advance(1 / BUNDLES_PER_S)
+    await alice.introductions.look()
+    assert alice.book.all[BOB].peer.sequence == bob.sequence
+    assert alice.introductions.warnings() == []
+    put(root, BOB, first)
+    await alice.introductions.look()
+    assert alice.book.all[BOB].peer.sequence == bob.sequence, "it is older"
+
+
+async def test_a_file_that_says_something_else_each_time_is_taken_at_a_rate_and_in_the_end(
+    alice: Member, root: Path
+) -> None:
+    bob, places = stranger(BOB), itertools.cycle([(HERE,), (ELSEWHERE,)])
+    put(root, BOB, bob.file())
+    await alice.introductions.look()
+    rounds = 60
+    taken = await writes_of(
+        alice, [lambda: put(root, BOB, bob.file(addresses=next(places)))] * rounds
+    )
+    assert 0 < taken <= BUNDLES_BURST + rounds * INTERVAL_S * BUNDLES_PER_S
+    assert "too often" in alice.introductions.warnings()[0]
+    put(root, BOB, bob.file(addresses=(HERE, ELSEWHERE)))
+    CLOCK.advance(1 / BUNDLES_PER_S)
+    await alice.introductions.look()
+    assert alice.book.all[BOB].bundle.addresses == (HERE, ELSEWHERE)
+    assert alice.introductions.warnings() == []
+
+
+async def test_what_cannot_become_a_peer_is_no_matter_of_the_catalogues(
+    alice: Member, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(PEERS_MAX):
+        await alice.book.introduce(stranger(Domain(f"home.m{number}")).signed())
+    asked = []
+
+    async def introduce(peer: Peer) -> Peer:
+        asked.append(peer.domain)
+        return peer
+
+    monkeypatch.setattr(alice.catalog.peers, "introduce", introduce)
+    with pytest.raises(ConflictError, match="already"):
+        await alice.book.introduce(stranger(BOB).signed())
+    assert asked == []
 
 
 async def test_a_flood_of_names_costs_bounded_work_and_hides_no_peer(

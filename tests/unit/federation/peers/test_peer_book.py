@@ -34,7 +34,7 @@ async def accept(house: House, signed: SignedBundle, *, replaces: bool = False) 
 
 
 async def renew(house: House, signed: SignedBundle) -> None:
-    await house.book.renew(signed, open_bundle(signed))
+    await house.book.renew(signed, open_bundle(signed), house.clock.monotonic_s())
 
 
 async def test_a_peer_counts_from_its_acceptance_to_its_removal(alice: House) -> None:
@@ -300,3 +300,27 @@ async def test_a_change_that_the_catalogue_refuses_changes_nothing_here(alice: H
         await renew(alice, signed_of(BOBS, 5, version="other"))
     assert alice.shown.counting == {BOB}
     assert called == []
+
+
+async def test_a_higher_number_for_what_is_known_is_not_written_and_outlives_changes_of_others(
+    alice: House,
+) -> None:
+    await accept(alice, signed_of(BOBS, 5))
+    before = await alice.catalog.restores.position()
+    changes: list[bool] = []
+    alice.book.watch(lambda: changes.append(True))
+    await renew(alice, newer := signed_of(BOBS, 9))
+    assert (await alice.catalog.restores.position(), changes) == (before, [])
+    await accept(alice, signed_of(CAROLS))
+    known = alice.book.require(BOB)
+    assert (known.peer.sequence, known.peer.body, known.bundle.sequence) == (9, newer.body, 9)
+    with pytest.raises(RejectedError):
+        await renew(alice, signed_of(BOBS, 7, version="other"))
+    await renew(alice, signed_of(BOBS, 10, version="other"))
+    again = PeerBook(ALICE, alice.catalog.peers, alice.shown)
+    await again.load()
+    assert again.require(BOB).bundle.version == "other"
+    await renew(alice, signed_of(BOBS, 11, version="other"))
+    again = PeerBook(ALICE, alice.catalog.peers, alice.shown)
+    await again.load()
+    assert again.require(BOB).peer.sequence == 10, "what it says is there after a restart"

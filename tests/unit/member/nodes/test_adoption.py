@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -68,8 +68,7 @@ class OldNode:
             beat(
                 1,
                 store=self.store_uuid,
-                highest_position=position_message(self.memory.kept.position),
-                **more,
+                **{"highest_position": position_message(self.memory.kept.position), **more},
             )
         )
         self.keys.learn((key.key_id, key.key) for key in answer.keys)
@@ -113,6 +112,16 @@ class Lost:
         await memory.heard(seen, 0, None)
         return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
 
+    async def ahead(self, name: str, *, epoch: int, sequence: int = 0) -> OldNode:
+        """Return an enrolled node that was told of a future of this catalogue, under another key."""
+        ours = await self.here.catalog.restores.position()
+        memory = NodeMemory(str(self.folder / f"{name}.json"), REAL)
+        await memory.load()
+        held = Position(ours.catalog_id, epoch, sequence, "ab" * 16)
+        await memory.heard(StatedPosition(held, b"of a key that is gone"), 0, None)
+        identity = SpiffeId.node(DOMAIN, NodeId(name))
+        return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
+
     async def deletes(self, node: OldNode) -> None:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
         position = await self.here.catalog.restores.position()
@@ -129,7 +138,7 @@ class Lost:
                 is_restored=await self.here.catalog.restores.is_restored(),
                 now_ms=0,
                 waiting=[claim.node for claim in self.desk.waiting()],
-                catalog_id=(await self.here.catalog.restores.position()).catalog_id,
+                position=await self.here.catalog.restores.position(),
             )
         )
 
@@ -240,3 +249,69 @@ async def test_a_node_that_does_not_come_any_more_is_not_waiting(tmp_path: Path)
             await (await member.node(OLD_NODE)).beat(member.registry)
         member.here.world.clock.advance(REMEMBERED_S + 1)
         assert member.waiting.all() == []
+
+
+async def test_a_node_that_was_told_a_lost_future_under_a_replaced_key_is_brought_back(
+    tmp_path: Path,
+) -> None:
+    """Seed 1000047: put back from a backup, the CA replaced; no number of its own was high enough."""
+    async with lost(tmp_path) as member:
+        restores = member.here.catalog.restores
+        epoch = (await restores.position()).epoch
+        first = await member.ahead("a", epoch=epoch + 2)
+        late = await member.ahead("b", epoch=epoch + 2)
+        assert (await first.beat(member.registry)).adoption is None, "it may lie"
+        assert not await restores.is_restored()
+        with pytest.raises(ConflictError):
+            await member.deletes(first)
+        (told,) = [one for one in await member.sentences() if "newer state" in one]
+        assert "collective node adopt a (" in told
+        done = await member.desk.adopt(OPERATOR, [], everything=True)
+        assert done.brought_back == (NodeId("a"),)
+        assert (await first.beat(member.registry)).adoption is not None
+        await member.deletes(first)
+        assert (await first.beat(member.registry)).adoption is None, "once is enough"
+        assert (await late.beat(member.registry)).adoption is None, "it was not there to be asked"
+        with pytest.raises(ConflictError):
+            await member.deletes(late)
+        done = await member.desk.adopt(OPERATOR, ["b"], everything=False)
+        assert done.brought_back == (NodeId("b"),)
+        await late.beat(member.registry)
+        await member.deletes(late)
+        await late.beat(member.registry)
+        assert not any("adopt" in one for one in await member.sentences())
+        assert (await restores.position()).epoch == epoch
+
+
+async def test_a_node_that_lies_about_its_position_moves_no_number_and_no_other_node(
+    tmp_path: Path,
+) -> None:
+    async with lost(tmp_path) as member:
+        restores = member.here.catalog.restores
+        before = await restores.position()
+        honest = await member.ahead("b", epoch=before.epoch, sequence=0)
+        await honest.beat(member.registry)
+        for sequence in ((1 << 63) - 1, 1 << 63, (1 << 64) - 1):
+            liar = await member.ahead("a", epoch=(1 << 64) - 1, sequence=sequence)
+            await liar.beat(member.registry)
+            await member.desk.adopt(OPERATOR, ["a"], everything=False)
+            await honest.beat(member.registry)
+            await member.deletes(honest)
+            after = await restores.position()
+            assert (after.epoch, after.life) == (before.epoch, before.life)
+            assert not await restores.is_restored()
+
+
+async def test_a_position_that_says_more_than_any_does_is_refused(tmp_path: Path) -> None:
+    """What is adopted is signed whole, and noted."""
+    async with lost(tmp_path) as member:
+        ours = await member.here.catalog.restores.position()
+        for lie in (
+            replace(ours, epoch=ours.epoch + 1, life="x" * 4000),
+            replace(ours, catalog_id="x" * 4000),
+        ):
+            node = await member.ahead("a", epoch=1)
+            with pytest.raises(UsageError, match="malformed"):
+                await node.beat(
+                    member.registry, highest_position=position_message(StatedPosition(lie, b""))
+                )

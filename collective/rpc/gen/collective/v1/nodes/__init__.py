@@ -79,6 +79,13 @@ class AdoptNodesResponse(betterproto2.Message):
 
     epoch: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
 
+    brought_back: "list[str]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    nodes that give up a higher position of this very catalogue
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.nodes", "AdoptNodesResponse", AdoptNodesResponse
