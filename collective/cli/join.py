@@ -20,8 +20,8 @@ from collective.cli.init import (
     ReplaceOption,
     SilentOption,
     StartOption,
+    finish,
     set_up,
-    tell,
 )
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import UsageError
@@ -113,9 +113,7 @@ def join(
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
     set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
-    tell(invocation, place, ["node"], is_started=is_started, has_code=True)
-    if is_started:
-        place.start()
+    finish(invocation, place, ["node"], chosen, is_started=is_started, has_code=True)
 
 
 def _check_kind(text: str) -> None:
