@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,15 @@ def test_of_several_members_none_is_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
-def test_others_are_told_who_the_operator_is(tmp_path: Path) -> None:
-    certs = started(tmp_path)
-    os.chmod(certs, 0o700)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(folder, 0o755)
-    with NOBODY.acting(), pytest.raises(NotJoinedError, match=r"home\.alice is root.* put sudo"):
-        operator_here(str(tmp_path), DISK)
+def test_others_are_told_who_the_operator_is() -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folder is shut to others
+        os.chmod(made, 0o755)
+        os.chmod(started(Path(made)), 0o700)
+        with (
+            NOBODY.acting(),
+            pytest.raises(NotJoinedError, match=r"home\.alice is root.* put sudo"),
+        ):
+            operator_here(made, DISK)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="speaks to root")
