@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from collective.cli import output
 from collective.cli.interrupts import ending_in_order
 from collective.cli.passphrases import key_passphrase, passphrase_of
+from collective.cli.unit_files import SETTINGS_DIR
 from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer
@@ -86,10 +87,11 @@ async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
 
 
 async def _resolve(invocation: Invocation) -> Resolved:
-    """Return credentials and addresses: explicit ones, else those of a joined collective.
+    """Return credentials and addresses: explicit ones, else those of a joined collective, else the operator's.
 
     A flag beats a variable: with ``--collective``, the variables of credentials are for another
     member, and so is the coordinator's that stands with them.
+    Where nothing is joined, whoever may read the key of the coordinator on this machine is its operator.
     Addresses: --coordinator, else where the collective is known to be; ``()`` leaves those that
     the certificate itself carries.
 
@@ -109,23 +111,38 @@ async def _resolve(invocation: Invocation) -> Resolved:
             addresses = ()
         return await _resolve_joined(invocation, addresses)
     if invocation.ca and invocation.cert and invocation.key:
-        warn_exposed(invocation.key)
-        disk = invocation.world.disk
-        credentials = load_credentials(
-            invocation.cert,
-            invocation.key,
-            invocation.ca,
-            passphrase=key_passphrase(invocation.key, disk),
-            disk=disk,
-        )
-        return Resolved(credentials, addresses)
+        return _of_files(invocation, (invocation.cert, invocation.key, invocation.ca), addresses)
     missing = [name for name, value in given.items() if not value]
     if len(missing) < len(given):
         verb = "is" if len(missing) == 1 else "are"
         raise UsageError(
             f"--ca, --cert and --key belong together; {' and '.join(missing)} {verb} missing."
         )
+    if not invocation.collective and not open_store(invocation.world).collectives():
+        from collective.cli.operators import operator_here  # noqa: PLC0415 - rarely needed
+
+        operator = operator_here(SETTINGS_DIR, invocation.world.disk)
+        if operator is not None:
+            invocation.detail(f"as the operator of {operator.domain}, by {operator.certificate}")
+            return _of_files(
+                invocation,
+                (operator.certificate, operator.key, operator.ca),
+                addresses or (operator.address,),
+            )
     return await _resolve_joined(invocation, addresses)
+
+
+def _of_files(
+    invocation: Invocation, paths: tuple[str, str, str], addresses: tuple[Address, ...]
+) -> Resolved:
+    """Return the credentials in the files of certificate, key and CA."""
+    certificate, key, ca = paths
+    warn_exposed(key)
+    disk = invocation.world.disk
+    passphrase = key_passphrase(key, disk)
+    return Resolved(
+        load_credentials(certificate, key, ca, passphrase=passphrase, disk=disk), addresses
+    )
 
 
 async def _resolve_joined(invocation: Invocation, given: tuple[Address, ...]) -> Resolved:

@@ -103,7 +103,7 @@ class _Examination:
 
     async def all(self, configs: tuple[str, ...] | list[str]) -> list[tuple[str, list[Finding]]]:
         """Return the findings of each part, under its name."""
-        from collective.cli.diagnosis.installation import settings_files  # noqa: PLC0415 - heavy
+        from collective.cli.operators import settings_files  # noqa: PLC0415 - heavy
         from collective.cli.unit_files import SETTINGS_DIR  # noqa: PLC0415 - as above
 
         told = list(configs) or list(filter(None, [os.environ.get("COLLECTIVE_CONFIG")]))

@@ -12,6 +12,7 @@ import typer
 from collective.cli import output
 from collective.cli.interrupts import ending_in_order
 from collective.cli.local import LocalInvocation, local_command
+from collective.cli.own_command import as_typed
 from collective.cli.progress import Line
 from collective.core.errors import UsageError
 
@@ -134,9 +135,7 @@ def init(
     command = "init " + " ".join(f"--role {one}" for one in roles)
     set_up(invocation, place, roles, chosen, command, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=False)
-    tell(invocation, place, roles, is_started=is_started)
-    if is_started:
-        place.start()
+    finish(invocation, place, roles, chosen, is_started=is_started)
 
 
 def _roles(told: list[str] | None, questions: Any) -> list[str]:
@@ -233,24 +232,50 @@ def _links(world: Any) -> Any:
     return TlsLinks(world)
 
 
-def tell(
+def finish(
     invocation: LocalInvocation,
     place: Any,
     roles: Sequence[str],
+    chosen: Mapping[str, str],
     *,
     is_started: bool,
     has_code: bool = False,
 ) -> None:
-    """Say what was written, and what comes next."""
-    if invocation.as_json:
-        return
-    output.line(f"Settings     {place.settings}")
-    output.line(f"State        {place.state}")
-    if not is_started:
-        output.line("To start it")
-        output.lines(f"  {one}" for one in place.commands())
-    if "coordinator" in roles:
-        output.line("Then         collective doctor --config " + shlex.quote(place.settings))
-    elif not is_started and not has_code and "node" in roles:
+    """Start it, if that is wanted; say what was written, and what comes next.
+
+    Raises:
+        OperatorError: the service manager does not start it.
+    """
+    is_told = not invocation.as_json
+    if is_told:
+        output.line(f"Settings     {place.settings}")
+        output.line(f"State        {place.state}")
+        if not is_started:
+            output.line("To start it")
+            output.lines(f"  {as_typed(one)}" for one in place.commands())
+    is_coordinator = "coordinator" in roles
+    if is_started and place.is_managed:
+        place.start(is_waited_for=is_coordinator)
+        if is_told:
+            output.line(f"Started      {place.unit}")
+    if is_told and is_coordinator:
+        _tell_of_a_coordinator(place, chosen)
+    elif is_told and not is_started and not has_code:
         output.line(f"Join code    into {place.code} (0600), from its coordinator's operator:")
         output.line("               collective invite generate --for node")
+    if is_started and not place.is_managed:
+        place.start(is_waited_for=False)  # does not come back
+
+
+def _tell_of_a_coordinator(place: Any, chosen: Mapping[str, str]) -> None:
+    """Say how nodes come to it, and how to see whether it is well."""
+    option = "" if place.is_for_units else f" --config {shlex.quote(place.settings)}"
+    output.line(f"Look         {as_typed(f'collective doctor{option}')}")
+    output.line(
+        f"More nodes   collective join - --as node, with {place.state}/certs/join/node.code"
+    )
+    if chosen["copies"] == "1":
+        output.line(
+            "One copy     of each file: nothing survives a disk. Once there are more nodes, raise"
+        )
+        output.line(f"             copies in {place.settings}, and restart.")

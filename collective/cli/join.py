@@ -26,8 +26,8 @@ from collective.cli.init import (
     ReplaceOption,
     SilentOption,
     StartOption,
+    finish,
     set_up,
-    tell,
 )
 from collective.cli.local import LocalInvocation, local_command
 from collective.core.errors import UsageError
@@ -126,9 +126,9 @@ def join(
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
     set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
-    tell(invocation, place, ["node"], is_started=is_started, has_code=True)
+    # without systemd this process becomes the node, and says itself how far it is
+    finish(invocation, place, ["node"], chosen, is_started=is_started, has_code=True)
     if is_started:
-        place.start()  # without systemd this process becomes the node, and says itself how far it is
         from collective.cli.setup.waiting import wait_until_enrolled  # noqa: PLC0415 - as above
 
         wait_until_enrolled(place, invocation.world)

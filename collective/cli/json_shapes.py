@@ -383,7 +383,8 @@ class AdoptionJson(TypedDict):
     confirmed: Annotated[bool, "It was restored, and counts as the newest from now on."]
     epoch: int
     brought_back: Annotated[
-        list[str], "Nodes that hold more of a former time than they could prove, and are brought back."
+        list[str],
+        "Nodes that hold more of a former time than they could prove, and are brought back.",
     ]
 
 

@@ -92,6 +92,13 @@ class Address(NamedTuple):
         """Whether it stands for every interface of a machine that listens."""
         return self.host in {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound
 
+    @property
+    def near(self) -> Address:
+        """Where the machine that listens on this reaches itself."""
+        if not self.is_wildcard:
+            return self
+        return Address("::1" if self.host == "::" else "127.0.0.1", self.port)
+
     @classmethod
     def parse(cls, text: str, *, default_port: int | None = None) -> Address:
         """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``.

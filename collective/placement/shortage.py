@@ -47,8 +47,8 @@ def nodes_shortage(
     if enrolled < needed:
         return (
             f"COLLECTIVE_COPIES={policy.copies} needs {needed} nodes for a write, and {enrolled} "
-            f"{'is' if enrolled == 1 else 'are'} enrolled; enrol more nodes or lower "
-            "COLLECTIVE_COPIES."
+            f"{'is' if enrolled == 1 else 'are'} enrolled; enrol more (collective join CODE --as node, on "
+            "their machines) or lower COLLECTIVE_COPIES (copies in its settings)."
         )
     return (
         f"A write needs {needed} healthy nodes, and {approved} of {enrolled} can be used now; "

@@ -6,6 +6,7 @@ import pytest
 
 from tests.compose.engine import COMPOSE, ROOT
 from tests.compose.person import Person
+from tests.pages.blocks import blocks_of
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 MEMBERS = {"alice": "home.alice", "bob": "garage.bob", "carol": "office.carol"}
@@ -50,6 +51,23 @@ def test_smoke_a_person_of_a_peer_reads_what_was_granted(person: Person) -> None
     person.types(f"collective grant add /shared:read ben@garage.bob {person.operator('alice')}")
     assert "m" in person.types(f"{bob} collective ls /@home.alice/shared").out.split()
     person.types(f"{bob} collective read {there} | cmp - ~/Downloads/movie.mp4")
+
+
+def test_smoke_the_page_leads_to_a_file_that_two_share(person: Person) -> None:
+    """docs/compose.md, typed as it stands; only the folder and the person are others than before."""
+    page = blocks_of(ROOT / "docs" / "compose.md")
+    typed = [one.text for one in page if "/shared/README.txt" in one.text]
+    assert len(typed) == 2
+    own, code, said = "export COLLECTIVE_CONFIG_DIR=$HOME/page;", "", ""
+    for line in "".join(typed).replace("/shared", "/page").replace("ben@", "pia@").splitlines():
+        if line.startswith("collective join -"):
+            said = person.types(f"{own} echo {code} | {line}").out
+            assert "Joined bob-homelab (garage.bob) as pia@garage.bob." in said
+        else:
+            said = person.types(own + line).out
+        if "invite generate" in line:
+            code = said.split()[-1]
+    assert said == "Welcome\n"
 
 
 LOOK = """

@@ -153,6 +153,31 @@ def test_a_member_that_was_set_up_stores_files_and_the_doctor_finds_nothing(alic
     assert alice.join(1).code == 8, "a second join of that name is refused"
 
 
+def test_init_says_what_comes_next(tmp_path: Path) -> None:
+    with home(tmp_path) as made:
+        told = made.init("--no-start", "--copies", "1").text
+        assert f"Look         collective doctor --config {tmp_path}/coordinator.toml\n" in told
+        assert f" with {tmp_path}/coordinator/certs/join/node.code\n" in told
+        assert "nothing survives a disk" in told
+
+
+def test_one_machine_for_all_keeps_one_copy_by_default(tmp_path: Path) -> None:
+    roles = (
+        "--role",
+        "coordinator",
+        "--role",
+        "node",
+        "--yes",
+        "--output",
+        str(tmp_path / "o.toml"),
+    )
+    ports = [f"{HOST}:{free_port()}" for _ in range(4)]
+    names = ("--coordinator-address", "--bootstrap-address", "--node-address", "--metrics-address")
+    addresses = (word for pair in zip(names, ports, strict=True) for word in pair)
+    assert call(tmp_path, "init", *roles, *addresses).code == 0
+    assert 'copies = "1"' in (tmp_path / "o.toml").read_text()
+
+
 def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) -> None:
     again = alice.init()
     assert again.code == 8

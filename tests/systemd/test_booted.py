@@ -17,18 +17,13 @@ CERTS: Final = "/var/lib/collective/coordinator/certs"
 NODES: Final = ("node1", "node2", "node3")
 UNITS: Final = tuple(f"collective-{name}.service" for name in NODES)
 COORDINATOR: Final = "collective-coordinator.service"
-OPERATOR: Final = (
-    *("--ca", f"{CERTS}/ca/alice-ca.crt"),
-    *("--cert", f"{CERTS}/coordinators/alice-coordinator.crt"),
-    *("--key", f"{CERTS}/coordinators/alice-coordinator.key"),
-)
 QUICK_WATCHDOG: Final = "[Service]\nWatchdogSec=4s\nTimeoutAbortSec=3s\n"
-LOOP: Final = f"""
+LOOP: Final = """
 i=0
 while [ ! -e /run/loop-ends ]; do
   i=$((i+1))
-  echo "content $i" | collective write /files/f$i {" ".join(OPERATOR)} >>/run/loop.out 2>&1 || echo "FAILED write $i"
-  collective read /files/f$i {" ".join(OPERATOR)} 2>>/run/loop.out | grep -qx "content $i" || echo "FAILED read $i"
+  echo "content $i" | collective write /files/f$i >>/run/loop.out 2>&1 || echo "FAILED write $i"
+  collective read /files/f$i 2>>/run/loop.out | grep -qx "content $i" || echo "FAILED read $i"
 done
 echo "done $i"
 """
@@ -53,7 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             *("collective", "init", "--role", "coordinator", "--yes", "--start"),
             *("--member-id", "alice", "--domain", "home.alice", "--address", "127.0.0.1"),
         )
-        made.wait_active(COORDINATOR)
+        assert made.property(COORDINATOR, "ActiveState") == "active", "init waits for it"
         made.shell("mkdir -p /srv/disk && mount -t tmpfs -o size=200m tmpfs /srv/disk")
         join_node(made, 1, "--storage-capacity", "1GB")
         join_node(made, 2, "--storage-capacity", "1GB")
@@ -61,12 +56,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         for unit in UNITS:
             made.wait_active(unit)
         wait_healthy(made, 3)
-        made.run("collective", "mkdir", "/files", *OPERATOR)
+        made.run("collective", "mkdir", "/files")
         yield made
 
 
 def status(machine: Machine) -> Any:
-    return json.loads(machine.run("collective", "status", "--json", *OPERATOR))
+    return json.loads(machine.run("collective", "status", "--json"))
 
 
 def healthy(machine: Machine) -> set[str]:
@@ -140,10 +135,10 @@ def test_nodes_restart_one_after_the_other_without_a_failed_call(machine: Machin
 
 
 def test_a_coordinator_that_restarts_loses_nothing(machine: Machine) -> None:
-    machine.run("collective", "write", "/files/kept", *OPERATOR, stdin="kept\n")
+    machine.run("collective", "write", "/files/kept", stdin="kept\n")
     machine.run("systemctl", "restart", COORDINATOR)
     wait_healthy(machine, 3)
-    assert machine.run("collective", "read", "/files/kept", *OPERATOR) == "kept\n"
+    assert machine.run("collective", "read", "/files/kept") == "kept\n"
 
 
 def with_quick_watchdog(machine: Machine, unit: str, more: str = "") -> None:
@@ -200,7 +195,7 @@ def test_a_full_disk_ends_no_unit_and_is_well_again_by_itself(machine: Machine) 
     assert "PROBLEM   disk" in told
     machine.run("systemctl", "restart", unit)
     machine.wait_active(unit)
-    machine.run("collective", "write", "/files/meanwhile", *OPERATOR, stdin="two nodes suffice\n")
+    machine.run("collective", "write", "/files/meanwhile", stdin="two nodes suffice\n")
     machine.shell("rm /srv/disk/filler")
     machine.wait(lambda: "full" not in disks() or None, "disk that is well again")
     assert machine.property(unit, "MainPID") != before

@@ -10,6 +10,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 import collective
+from collective.core.ids import MemberId
+from collective.core.settings import unknown_variables
+from collective.pki.cert_dir import CertDir
 from tests.compose.engine import NoEngineError, compose_command
 
 ROOT: Final = Path(__file__).parents[2]
@@ -47,6 +50,18 @@ def test_the_image_has_a_folder_of_introductions_for_each_domain() -> None:
     assert set(told[1].split()) == domains
     for name in OURS:
         assert SERVICES[name]["build"]["args"]["DOMAINS"] == f"${{DOMAINS:-{told[1]}}}"
+
+
+@pytest.mark.parametrize("member", ["alice", "bob", "carol"])
+def test_a_command_in_a_coordinators_container_is_the_operators(member: str) -> None:
+    service = SERVICES[f"{member}-coordinator"]
+    place = CertDir("/collective/certs", MemberId(member))
+    told = service["environment"]
+    assert told["COLLECTIVE_CA"] == place.ca_certificate
+    assert told["COLLECTIVE_CERT"] == place.coordinator_certificate
+    assert told["COLLECTIVE_KEY"] == place.coordinator_key
+    assert unknown_variables(told) == ()
+    assert f"{member}-certs:/collective/certs" in service["volumes"]
 
 
 def tools(folder: Path, *names: str, has_plugin: bool) -> dict[str, str]:

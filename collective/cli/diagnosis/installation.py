@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -307,7 +306,7 @@ class Inspection:
         metrics = listening.pop("metrics_address", None)
         found, is_running = [], False
         for setting, address in listening.items():
-            near = _near(address)
+            near = address.near
             seen = await probing.look(near)
             if seen.answer is Answer.MEMBER:
                 is_running = True
@@ -336,7 +335,7 @@ class Inspection:
                 )
             )
         if metrics is not None and is_running:
-            found += await self._health(_near(metrics))
+            found += await self._health(metrics.near)
         return found
 
     def _how_to_start(self, *, is_there: bool) -> str:
@@ -429,18 +428,3 @@ def version_findings(running: str) -> list[Finding]:
             "restart it if it is this machine's own; else update the older one",
         )
     ]
-
-
-def _near(address: Address) -> Address:
-    """Return where this machine itself reaches a listener."""
-    if not address.is_wildcard:
-        return address
-    return Address("::1" if address.host == "::" else "127.0.0.1", address.port)
-
-
-def settings_files(folder: str, disk: Disk) -> Sequence[str]:
-    """Return the settings files in ``folder``, in order."""
-    if not disk.exists(folder):
-        return []
-    names = sorted(one.name for one in disk.list_dir(folder) if one.name.endswith(".toml"))
-    return [posixpath.join(folder, name) for name in names]

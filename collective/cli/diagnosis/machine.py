@@ -133,7 +133,7 @@ async def _advertised(address: Address, listening: Address) -> Finding:
         return warning(
             "address",
             f"{address} is this machine alone: nobody else finds it there.",
-            "say by advertise_address where others reach it",
+            "give the address by which others reach it: advertise_address, or --address of init and join",
         )
     if not any(map(is_own, found)):
         return warning(

@@ -66,8 +66,8 @@ def coordinator(questions: Questions, given: Given, *, is_node: bool) -> dict[st
     chosen["copies"] = questions.text(
         given["copies"],
         "--copies",
-        "Copies of each piece of a file, on as many nodes",
-        "3",
+        "Copies of each piece of a file, on as many nodes" + (", this one included" * is_node),
+        "1" if is_node else "3",
         _check("copies"),
     )
     if is_node:

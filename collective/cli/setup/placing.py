@@ -149,6 +149,11 @@ class Place:
                 os.chmod(self.settings, _SETTINGS_MODE)
 
     @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return unit_of(self.name)
+
+    @property
     def is_managed(self) -> bool:
         """Whether systemd can run it here and now."""
         return self.is_for_units and os.geteuid() == 0 and os.path.isdir(_BOOTED)
@@ -160,11 +165,15 @@ class Place:
         return [
             f"collective systemd install --name {self.name}",
             "systemctl daemon-reload",
-            f"systemctl enable --now {unit_of(self.name)}",
+            f"systemctl enable --now {self.unit}",
         ]
 
-    def start(self) -> None:
+    def start(self, *, is_waited_for: bool) -> None:
         """Start it: by systemd, else in this process, which it becomes.
+
+        Args:
+            is_waited_for: return once it serves, where systemd starts it.  A coordinator does by itself;
+                a node is ready once its coordinator has answered.
 
         Raises:
             OperatorError: the service manager refuses; its own words are on stderr.
@@ -172,12 +181,11 @@ class Place:
         own = [sys.executable, "-m", "collective"]
         if not self.is_managed:
             os.execv(own[0], [*own, "serve", "--config", self.settings])  # noqa: S606 - ourselves
-        unit = unit_of(self.name)
+        unit = self.unit
         self._run([*own_command(), "systemd", "install", "--name", self.name])
         self._run(["systemctl", "daemon-reload"])
-        # Not waited for: a node is ready once its coordinator has answered.
-        self._run(["systemctl", "enable", unit])
-        self._run(["systemctl", "--no-block", "restart", unit])
+        self._run(["systemctl", "--quiet", "enable", unit])
+        self._run(["systemctl", *(() if is_waited_for else ("--no-block",)), "restart", unit])
 
     def _run(self, command: Sequence[str]) -> None:
         done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed

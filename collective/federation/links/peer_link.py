@@ -103,7 +103,7 @@ class PeerLink:
 
     @property
     def reach(self) -> Reach | None:
-        """How this member reaches the peer, as it is told; None while nothing was tried."""
+        """How this member reaches the peer, as it is told; None while nothing sure is known."""
         return self._reach
 
     def move(self, addresses: Sequence[Address]) -> None:
@@ -230,13 +230,15 @@ class PeerLink:
     def failed(self, error: CollectiveError) -> bool:
         """Take a failed exchange into account; return whether the peer went away by it.
 
-        The connection is given up, and with it what waits on it.
+        The connection is given up, and with it what waits on it.  Of a peer that never answered, the first
+        failure is told to nobody: its end of the peering may not be ready yet.
         """
         why = error.message
         if isinstance(error, ShutOutError):
             why = "it has ended the peering; ask its operator"
-        self._reach = _reach_by(error)
         went = self.health.failed(self._clock.wall_s(), why)
+        if self._reach is not None or self.health.failures > 1:
+            self._reach = _reach_by(error)
         self._drop()
         return went
 

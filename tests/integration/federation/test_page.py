@@ -1,6 +1,6 @@
 """docs/federation.md, followed to the letter: five commands from two members to a shared folder.
 
-Only Bob's domain is another, and the code is the one that was printed.
+Only Bob's domain is another, a code is the one that was printed, and the operators' credentials stand for sudo.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Result
 from tests.integration.federation.houses import Houses, Person, running_houses
 
 PAGE = (Path(__file__).parents[3] / "docs" / "federation.md").read_text()
@@ -26,27 +25,31 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Houses]:
 
 
 def lines() -> Iterator[tuple[str, list[str]]]:
-    """Yield who types a command, and its words, of the two blocks at the page's beginning."""
+    """Yield who types a command, and its words, of the three blocks at the page's beginning."""
     section = PAGE.split("## Two machines, one shared folder\n")[1].split("\n## ")[0]
     for block in re.findall(r"```text\n(.*?)```", section, re.DOTALL):
         for line in block.replace("garage.bob", "home.bob").splitlines():
             who, command = line.split("$", 1)
             words = shlex.split(command, comments=True)
-            assert words[0] == "collective"
-            yield who, words[1:]
+            assert words[words[0] == "sudo"] == "collective"
+            yield who, words
 
 
 def test_five_commands_lead_two_members_to_a_shared_folder(houses: Houses) -> None:
-    bob = houses.person("bob", "bob", "/mine:read+write")
+    bob = Person(houses["bob"], "bob")
     home = Path(bob.environment["HOME"])
-    (home / "photos").mkdir()
+    (home / "photos").mkdir(parents=True)
     (home / "photos" / "cat.jpg").write_bytes(PHOTO)
     code = ""
     typed = list(lines())
-    assert typed[4][1][0] == "put"
+    assert [words[1] for _, words in typed[2:7]][-1] == "put", "five after Bob has joined"
     for who, words in typed:
-        done = _run(houses, bob, who, [_meant(word, code, home) for word in words])
-        if words[:2] == ["peer", "invite"]:
+        meant = [_meant(word, code, home) for word in words if word not in {"sudo", "collective"}]
+        if words[0] == "sudo":
+            done = houses[who].cli(*meant)
+        else:
+            done = bob.cli(*meant, stdin=code.encode() if "-" in meant else b"")
+        if {"invite"} & set(words):
             code = done.text.splitlines()[-1]
     assert houses["alice"].read("/shared/photos/cat.jpg") == PHOTO
     assert houses["bob"].read("/mine/cat.jpg") == PHOTO
@@ -55,8 +58,3 @@ def test_five_commands_lead_two_members_to_a_shared_folder(houses: Houses) -> No
 
 def _meant(word: str, code: str, home: Path) -> str:
     return code if word == "CODE" else word.replace("~", str(home))
-
-
-def _run(houses: Houses, bob: Person, who: str, words: list[str]) -> Result:
-    is_operator = who == "alice" or words[0] == "peer"
-    return houses[who].cli(*words) if is_operator else bob.cli(*words)
