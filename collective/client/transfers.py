@@ -185,9 +185,13 @@ class Transfers:
         keeps_set_id: bool,
         progress: Progress | None,
         named: Callable[[LeftOut], None] | None,
+        shown_above: str = "",
     ) -> TreeResult:
-        """See :meth:`collective.client.collective.Collective.get_tree`."""
-        record = Record(named)
+        """See :meth:`collective.client.collective.Collective.get_tree`.
+
+        What is left out is named by its path below ``shown_above``.
+        """
+        record = Record(named, shown_above)
         await TreeGet(
             session=self.session,
             names=self._tree_names,
