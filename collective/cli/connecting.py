@@ -16,11 +16,13 @@ from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer
 from collective.client.identity.store import IdentityStore
+from collective.client.identity.stored_logins import StoredLogins
+from collective.client.logins import Login
 from collective.core import open_files
 from collective.core.errors import OperatorError, UsageError
 from collective.core.units import Address, parse_addresses
 from collective.core.world import World
-from collective.pki.credentials import Credentials, load_credentials
+from collective.pki.credentials import load_credentials
 from collective.rpc.headers import operation
 from collective.rpc.loops import loop_factory
 
@@ -35,14 +37,11 @@ _CREDENTIALS: Final = frozenset(("ca", "cert", "key"))
 
 
 class Resolved(NamedTuple):
-    """Whom a command connects as, and where."""
+    """Whom a command connects as, and where; and the other members that it may go to straight."""
 
-    credentials: Credentials
-    addresses: tuple[Address, ...]
-    follow: Callable[[bytes], Awaitable[object]] | None = None
-    """Takes a new CA, by the SHA-256 of its key; None for files that the caller keeps."""
-    found: Callable[[tuple[Address, ...]], Awaitable[None]] | None = None
-    """Takes where the coordinator was found; None as above."""
+    login: Login
+    others: StoredLogins | None = None
+    """None for credentials that the caller gave: a command speaks by them alone."""
 
 
 def run_connected(
@@ -69,10 +68,11 @@ def run_connected(
 @asynccontextmanager
 async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
     """Connect as the options say; NotJoinedError where there are no credentials."""
-    source = await _resolve(invocation)
+    login, others = await _resolve(invocation)
     async with Collective.connect(
-        source.credentials,
-        source.addresses,
+        login.credentials,
+        login.addresses,
+        logins=others,
         world=invocation.world,
         links=invocation.links,
         state_dir=state_dir(os.environ),
@@ -80,10 +80,11 @@ async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
         try:
             yield collective
         finally:
-            if source.found is not None:
-                await source.found(collective.found_at)
-        if source.follow is not None and collective.newest_authority:
-            await source.follow(collective.newest_authority)
+            if login.found is not None:
+                await login.found(collective.found_at)
+        if login.follow is not None and collective.newest_authority:
+            await login.follow(collective.newest_authority)
+        await collective.follow()
 
 
 async def _resolve(invocation: Invocation) -> Resolved:
@@ -140,27 +141,22 @@ def _of_files(
     warn_exposed(key)
     disk = invocation.world.disk
     passphrase = key_passphrase(key, disk)
-    return Resolved(
-        load_credentials(certificate, key, ca, passphrase=passphrase, disk=disk), addresses
-    )
+    credentials = load_credentials(certificate, key, ca, passphrase=passphrase, disk=disk)
+    return Resolved(Login(credentials, addresses))
 
 
 async def _resolve_joined(invocation: Invocation, given: tuple[Address, ...]) -> Resolved:
     store = open_store(invocation.world)
     chosen = store.selected(invocation.collective)
     warn_exposed(store.place.key)
-    credentials = store.credentials(chosen, passphrase_of(store.place.key))
-    renewer = Renewer(store, invocation.world, invocation.links)
-    credentials = await renewer.fresh(chosen, credentials, given, invocation.detail)
-    chosen = store.find(chosen.name)
-
-    async def follow(newest: bytes) -> object:
-        return await renewer.follow(chosen, credentials, given, newest, invocation.detail)
-
-    async def found(addresses: tuple[Address, ...]) -> None:
-        await renewer.found(chosen, addresses, invocation.detail)
-
-    return Resolved(credentials, given or chosen.coordinator_addresses, follow, found)
+    logins = StoredLogins(
+        store,
+        Renewer(store, invocation.world, invocation.links),
+        invocation.world,
+        passphrase=passphrase_of(store.place.key),
+        note=invocation.detail,
+    )
+    return Resolved(await logins.of(chosen, given), logins)
 
 
 def open_store(world: World) -> IdentityStore:

@@ -113,6 +113,10 @@ def redeemed_lines(done: Redeemed) -> list[str]:
     if done.is_current:
         lines.append("It is your current collective; try: collective status")
     else:
+        lines.append(
+            f"{'Paths':<12} /@{collective.domain}/… goes straight there from now on, as"
+            f" {collective.global_id}; grants to you through another member do not count there"
+        )
         lines.append(f"To use it: collective identity switch {collective.name}")
     return lines
 

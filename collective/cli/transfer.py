@@ -207,6 +207,7 @@ def cp(
 ) -> None:
     """Copy a file or a directory within a member, or between members; the coordinators move the bytes.
 
+    Between a member that you joined besides and another, this machine moves them where your own member may not.
     A second run carries what differs, and nothing else. What cannot be copied is named and left out; the
     rest is done, and the exit code is 9.
     """
@@ -221,7 +222,12 @@ def cp(
                 raise UsageError(f"{source} is a directory; copy it with -r.")
             async with _tree_meter(clock) as (meter, tree):
                 return await collective.copy_tree(
-                    source, target, progress=meter, named=partial(_left_out, meter), result=tree
+                    source,
+                    target,
+                    progress=meter,
+                    named=partial(_left_out, meter),
+                    result=tree,
+                    on_carried=partial(_carried, meter),
                 )
         to = await _into(collective, target, name)
         if entry.kind is EntryKind.LINK:
@@ -230,9 +236,17 @@ def cp(
             )
         meter = Meter(clock, entry.size_bytes)
         async with meter.shown():
-            return await collective.copy(source, to, progress=meter)
+            return await collective.copy(
+                source, to, progress=meter, on_carried=partial(_carried, meter)
+            )
 
     _finish(invocation, invocation.run(work, is_transfer=True))
+
+
+def _carried(meter: Meter) -> None:
+    meter.note(
+        "Note: The bytes pass through this machine: no coordinator may speak for both of your identities."
+    )
 
 
 def _left_out(meter: Meter, one: LeftOut) -> None:

@@ -1,6 +1,6 @@
-"""One joined member, as a program uses it: names and files; the rest by subject.
+"""One joined member, as a program uses it, and through it or straight its peers: names and files; the rest by subject.
 
-Owns the connection to the coordinator, the connections to nodes and the buffers of transfers.
+Owns the connections to coordinators, those to nodes and the buffers of transfers.
 Refuses: printing, choosing credentials, and any file of its own except notes on what was uploaded.
 Every method raises the classes of ``core/errors.py`` and nothing else on purpose.  All of them may
 be cancelled at any time: a cancelled write leaves no visible trace, a cancelled change may or may
@@ -9,43 +9,37 @@ not have been made.
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from collective.client.names import Names
-from collective.core.clock import Clock
-from collective.core.errors import ConflictError, NotJoinedError
-from collective.core.ids import Domain, SpiffeId
+from collective.client.connection import Connection
+from collective.client.owners import Owners
+from collective.core.errors import ConflictError
+from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.core.world import World, real_world
-from collective.model.calls import Call
 from collective.model.changes import Precondition
 from collective.pki.credentials import Credentials
-from collective.pki.renewal_times import has_expired
-from collective.pki.revocation import RevocationSet
-from collective.rpc.identity import PeerGate
-from collective.rpc.links import Channel, Links
-from collective.rpc.remote.connection import Control
-from collective.rpc.remote.names import RemoteNames
+from collective.rpc.links import Links
+from collective.rpc.remote.connection import Explain
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
+    from collective.client.copies import FileCopies
+    from collective.client.logins import Login, Logins
     from collective.client.options import ClientOptions
+    from collective.client.people import People
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
     from collective.model.changes import Attributes
     from collective.model.entries import Entry
     from collective.model.status import Status
-    from collective.rpc.remote.copies import RemoteCopies
     from collective.rpc.remote.datastores import RemoteDatastores
     from collective.rpc.remote.nodes import RemoteNodes
     from collective.rpc.remote.peering import RemotePeers
-    from collective.rpc.remote.people import RemotePeople
     from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
     from collective.transfer.engine.options import Progress
@@ -53,15 +47,12 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S: Final = 3.0
-
-
-OpenTransfers = Callable[[], "Transfers"]
-"""Begins the transfers of a connection."""
-
 
 class Collective:
     """A connection to one member; made by :meth:`connect`.
+
+    A path is the member's own, or ``/@DOMAIN/…`` at a peer: through the member, or straight where ``logins``
+    of this client have joined that peer as well (:mod:`~collective.client.owners`).
 
     >>> async with Collective.connect(credentials) as home:
     ...     await home.write("/shared/a.txt", b"hello")
@@ -70,22 +61,10 @@ class Collective:
     ...             ...
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        control: Control,
-        who: SpiffeId,
-        open_transfers: OpenTransfers,
-        clock: Clock,
-    ) -> None:
-        """Use ``channel`` as ``who``, and ``control`` over it; programs call :meth:`connect` instead."""
-        self._clock = clock
-        self.domain: Final = who.trust_domain
-        self._channel = channel
-        self._control = control
-        self._open_transfers = open_transfers
-        self._transfers: Transfers | None = None
-        self._names = Names(RemoteNames.over(channel, control), Call.of_client(who))
+    def __init__(self, owners: Owners) -> None:
+        """Reach members by ``owners``; programs call :meth:`connect` instead."""
+        self._owners = owners
+        self._home = owners.home.connection
 
     @classmethod
     @asynccontextmanager
@@ -94,6 +73,7 @@ class Collective:
         credentials: Credentials,
         addresses: Sequence[Address] = (),
         *,
+        logins: Logins | None = None,
         options: ClientOptions | None = None,
         world: World | None = None,
         links: Links | None = None,
@@ -105,7 +85,9 @@ class Collective:
             credentials: certificate, key and CA.
             addresses: where the coordinator may be, tried in turn; with none given, those that
                 the certificate itself carries.
-            options: bounds of transfers.
+            logins: other members that this client has joined, whose ``/@DOMAIN/…`` goes straight to them
+                by the identity that joined; None: all goes through the member of ``credentials``.
+            options: bounds of transfers, for each member that is reached straight.
             world: where time, chance, files and threads come from; by default this machine's.
             links: how others are reached; by default over TLS.
             state_dir: where notes on interrupted uploads are kept; None keeps none.
@@ -115,106 +97,78 @@ class Collective:
             ConflictError: the certificate ran out.
             UnreachableError, RejectedError: at the first call, which makes the connection.
         """
-        world = world or real_world()
-        links = links or TlsLinks(world)
-        clock = world.clock
-        if has_expired(credentials.certified, clock.wall_s()):  # servers end the handshake wordless
-            end = dt.datetime.fromtimestamp(credentials.certified.expires_s, dt.UTC)
-            now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
-            raise ConflictError(
-                f"Your certificate ran out on {end:%Y-%m-%d %H:%MZ} by this machine's clock"
-                f" ({now:%Y-%m-%d %H:%MZ}); compare it with another, and if it is right ask the operator for"
-                " a new certificate or an invitation."
-            )
-        addresses = tuple(addresses) or credentials.certified.addresses
-        if not addresses:
-            raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
-        gate = PeerGate(
-            credentials.trust(),
-            RevocationSet.of(0, ()),
-            clock,
-            home=credentials.domain,
-            foreign_roles=frozenset(("node",)),
-        )
-        channel = links.channel(
-            addresses,
-            credentials=credentials,
-            gate=gate,
-            expect=SpiffeId.coordinator(credentials.domain),
-            connect_timeout_s=CONNECT_TIMEOUT_S,
-        )
-        control = Control(clock) if options is None else options.control(clock)
+        within = world or real_world()
+        by = links or TlsLinks(within)
 
-        def open_transfers() -> Transfers:
-            from collective.client.peer_trust import PeerTrust  # noqa: PLC0415 - see above
-            from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
-
-            persona = links.client_persona(credentials, gate.trust)
-            dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
-
-            async def ask(domain: Domain) -> Sequence[bytes]:
-                from collective.rpc.remote.peering import RemotePeers  # noqa: PLC0415 - few need it
-
-                return await RemotePeers.over(channel, control).authorities(domain)
-
-            return Transfers.open(
-                credentials.certified.identity,
-                control,
-                channel,
-                dialer,
-                PeerTrust(ask, gate, persona, clock),
-                world,
-                options,
-                state_dir,
+        def open_connection(
+            shown: Credentials, at: Sequence[Address], explain: Explain | None = None
+        ) -> Connection:
+            return Connection.open(
+                shown,
+                at,
+                options=options,
+                world=within,
+                links=by,
+                state_dir=state_dir,
+                explain=explain,
             )
 
-        connected = cls(channel, control, credentials.certified.identity, open_transfers, clock)
+        def straight(login: Login, explain: Explain) -> Connection:
+            return open_connection(login.credentials, login.addresses, explain)
+
+        home = open_connection(credentials, addresses)
+        owners = Owners(home, credentials, logins, straight)
         try:
-            yield connected
+            yield cls(owners)
         finally:
-            await connected._close()
+            await owners.close()
 
-    async def _close(self) -> None:
-        transfers = self._transfers
-        if transfers is None:
-            await self._channel.aclose()
-            return
-        await transfers.settle()
-        await asyncio.gather(transfers.close(), self._channel.aclose())
+    @property
+    def domain(self) -> Domain:
+        """Of the member."""
+        return self._home.domain
 
     @property
     def transfers(self) -> Transfers:
-        """What moves files; begun with the first that does."""
-        if self._transfers is None:
-            self._transfers = self._open_transfers()
-        return self._transfers
+        """What moves the member's files; begun with the first that does."""
+        return self._home.transfers
 
     @property
     def found_at(self) -> tuple[Address, ...]:
         """Where the coordinator answered, then where its certificate says it is; ``()`` before it did."""
-        peer = self._channel.peer
-        return () if peer is None else (self._channel.address, *peer.addresses)
+        return self._home.found_at
 
     @property
     def newest_authority(self) -> bytes:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
-        return self._channel.newest_authority
+        return self._home.channel.newest_authority
 
     async def server_time_ms(self) -> int:
         """Ask the coordinator what its clock shows, Unix milliseconds."""
         from collective.rpc.probing import time_of  # noqa: PLC0415 - few need it
 
-        return await time_of(self._channel)
+        return await time_of(self._home.channel)
+
+    async def follow(self) -> None:
+        """Follow the new CAs that members reached straight told of; nothing fails for that."""
+        await self._owners.follow()
 
     # --- names ---------------------------------------------------------------------------------
 
     async def stat(self, path: str) -> Entry:
         """Return what ``path`` names, or raise NotFoundError or PermissionDeniedError."""
-        return await self._names.stat(FilePath.parse(path))
+        parsed = FilePath.parse(path)
+        return await (await self._owners.of(parsed)).names.stat(parsed)
 
-    def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[Entry]:
+    def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[Entry]:
         """Yield what is below ``path`` in order of path, fetched page by page."""
-        return self._names.list(FilePath.parse(path), recursive=recursive)
+        return self._list(FilePath.parse(path), recursive=recursive)
+
+    async def _list(self, path: FilePath, *, recursive: bool) -> AsyncGenerator[Entry]:
+        names = (await self._owners.of(path)).names
+        async with aclosing(names.list(path, recursive=recursive)) as found:
+            async for entry in found:
+                yield entry
 
     async def mkdir(
         self, path: str, *, parents: bool = False, attributes: Attributes | None = None
@@ -223,7 +177,9 @@ class Collective:
 
         ``attributes``: its time and mode, if this call makes it.
         """
-        return await self._names.mkdir(FilePath.parse(path), parents=parents, attributes=attributes)
+        parsed = FilePath.parse(path)
+        names = (await self._owners.of(parsed)).names
+        return await names.mkdir(parsed, parents=parents, attributes=attributes)
 
     async def make_link(
         self,
@@ -237,15 +193,17 @@ class Collective:
 
         ConflictError where ``condition`` does not hold of what is there.
         """
-        return await self._names.make_link(FilePath.parse(path), target, attributes, condition)
+        parsed = FilePath.parse(path)
+        names = (await self._owners.of(parsed)).names
+        return await names.make_link(parsed, target, attributes, condition)
 
     async def set_attributes(
         self, path: str, attributes: Attributes, *, if_version: int = 0
     ) -> Entry:
         """Change time and mode of what is at ``path``; None in ``attributes`` leaves it as it is."""
-        return await self._names.set_attributes(
-            FilePath.parse(path), attributes, if_version=if_version
-        )
+        parsed = FilePath.parse(path)
+        names = (await self._owners.of(parsed)).names
+        return await names.set_attributes(parsed, attributes, if_version=if_version)
 
     async def remove(
         self,
@@ -260,15 +218,19 @@ class Collective:
         A large tree goes part by part, deepest names first; ``progress`` is called with the number of
         names in each.  Ended half-way, what is left is a smaller tree.
         """
-        return await self._names.remove(
-            FilePath.parse(path), recursive=recursive, if_version=if_version, progress=progress
+        parsed = FilePath.parse(path)
+        names = (await self._owners.of(parsed)).names
+        return await names.remove(
+            parsed, recursive=recursive, if_version=if_version, progress=progress
         )
 
     async def move(self, source: str, destination: str, *, if_version: int = 0) -> Entry:
-        """Rename; a file at the destination is replaced."""
-        return await self._names.move(
-            FilePath.parse(source), FilePath.parse(destination), if_version=if_version
-        )
+        """Rename; a file at the destination is replaced.  ConflictError between members: copy instead."""
+        old, new = FilePath.parse(source), FilePath.parse(destination)
+        owner = await self._owners.of(old)
+        if await self._owners.of(new) is not owner:
+            raise ConflictError("Nothing is moved from one member to another; copy it instead.")
+        return await owner.names.move(old, new, if_version=if_version)
 
     # --- contents ------------------------------------------------------------------------------
 
@@ -290,12 +252,16 @@ class Collective:
             NotEnoughCopiesError, NoSpaceError: a quorum of copies cannot be stored.
             ConflictError: ``condition`` does not hold, or a directory is in the way.
         """
-        return await self.transfers.write(
-            FilePath.parse(path),
-            source,
-            attributes=attributes,
-            condition=condition,
-            progress=progress,
+        parsed = FilePath.parse(path)
+        owner = await self._owners.of(parsed)
+        return owner.here(
+            await owner.connection.transfers.write(
+                owner.there(parsed),
+                source,
+                attributes=attributes,
+                condition=condition,
+                progress=progress,
+            )
         )
 
     def open_read(
@@ -306,8 +272,8 @@ class Collective:
         length: int | None = None,
         if_version: int = 0,
         progress: Progress | None = None,
-    ) -> Download:
-        """Return a reader: an async context manager that iterates over verified memoryviews.
+    ) -> AbstractAsyncContextManager[Download]:
+        """Return what enters as a reader, which iterates over verified memoryviews.
 
         Args:
             path: a file.
@@ -316,13 +282,27 @@ class Collective:
             if_version: read this version or raise ConflictError; 0 for the current one.
             progress: called with the bytes of each block delivered.
         """
-        return self.transfers.open_read(
-            FilePath.parse(path),
+        return self._reading(FilePath.parse(path), offset, length, if_version, progress)
+
+    @asynccontextmanager
+    async def _reading(
+        self,
+        path: FilePath,
+        offset: int,
+        length: int | None,
+        if_version: int,
+        progress: Progress | None,
+    ) -> AsyncIterator[Download]:
+        owner = await self._owners.of(path)
+        download = owner.connection.transfers.open_read(
+            owner.there(path),
             offset=offset,
             length=length,
             if_version=if_version,
             progress=progress,
         )
+        async with download:
+            yield download
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return a range of a file as bytes; for small files (all of it is held in memory)."""
@@ -331,7 +311,10 @@ class Collective:
 
     async def put(self, local: str, path: str, *, progress: Progress | None = None) -> Entry:
         """Upload a local file; an upload that was interrupted goes on where it stopped."""
-        return await self.transfers.local.put(local, FilePath.parse(path), progress=progress)
+        parsed = FilePath.parse(path)
+        owner = await self._owners.of(parsed)
+        files = owner.connection.transfers.local
+        return owner.here(await files.put(local, owner.there(parsed), progress=progress))
 
     async def get(
         self,
@@ -345,9 +328,12 @@ class Collective:
 
         A link comes as a link.  ``keeps_set_id``: also set-user-id and set-group-id bits.
         """
-        return await self.transfers.local.get(
-            FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress
+        parsed = FilePath.parse(path)
+        owner = await self._owners.of(parsed)
+        got = await owner.connection.transfers.local.get(
+            owner.there(parsed), local, keeps_set_id=keeps_set_id, progress=progress
         )
+        return owner.here(got)
 
     async def put_tree(
         self,
@@ -374,9 +360,11 @@ class Collective:
 
         Raises what ends the whole: no connection, no right at ``path``, a file in its place.
         """
-        return await self.transfers.put_tree(
+        parsed = FilePath.parse(path)
+        owner = await self._owners.of(parsed)
+        return await owner.connection.transfers.put_tree(
             local,
-            FilePath.parse(path),
+            owner.there(parsed),
             compares_all=compares_all,
             progress=progress,
             named=named,
@@ -405,13 +393,16 @@ class Collective:
 
         Raises what ends the whole: no connection, no right at ``path``, no directory there or here.
         """
-        return await self.transfers.get_tree(
-            FilePath.parse(path),
+        parsed = FilePath.parse(path)
+        owner = await self._owners.of(parsed)
+        return await owner.connection.transfers.get_tree(
+            owner.there(parsed),
             local,
             keeps_set_id=keeps_set_id,
             progress=progress,
             named=named,
             result=result,
+            shown_above=owner.shown,
         )
 
     async def copy(
@@ -421,15 +412,18 @@ class Collective:
         *,
         condition: Precondition | None = None,
         progress: Progress | None = None,
+        on_carried: Callable[[], None] | None = None,
     ) -> Entry:
         """Make ``target`` a file like the file ``source``, of this member or a peer's (``/@DOMAIN/…``).
 
         The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
-        copy goes on.  Raises as :meth:`write` and :meth:`open_read`.
+        copy goes on.  Between a member that this client has joined besides and another, this machine may have
+        to carry them: ``on_carried`` is called before it does (:mod:`~collective.client.carrying`).
+        Raises as :meth:`write` and :meth:`open_read`.
         """
-        parsed = FilePath.parse(source), FilePath.parse(target)
-        given = condition or Precondition()
-        return (await self._copies.copy(*parsed, given, progress=progress))[0]
+        old, new = FilePath.parse(source), FilePath.parse(target)
+        copies = await self._copies(old, new, on_carried)
+        return (await copies.copy(old, new, condition or Precondition(), progress=progress))[0]
 
     async def copy_tree(
         self,
@@ -439,6 +433,7 @@ class Collective:
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
         result: TreeResult | None = None,
+        on_carried: Callable[[], None] | None = None,
     ) -> TreeResult:
         """Copy a directory with everything below it: what differs at ``target``, and nothing else.
 
@@ -448,26 +443,36 @@ class Collective:
             progress: called with bytes that are safe.
             named: called with each thing that is left out.
             result: what is returned, counted up while it goes on; by default a new one.
+            on_carried: as :meth:`copy` has it.
 
         Raises what ends the whole: no connection, no right at ``target``, a file in its place.
         """
         from collective.client.trees.copying import TreeCopy  # noqa: PLC0415 - see above
         from collective.client.trees.result import Record  # noqa: PLC0415 - see above
 
+        old, new = FilePath.parse(source), FilePath.parse(target)
+        copies = await self._copies(old, new, on_carried)
+        names, targets = [(await self._owners.of(path)).names for path in (old, new)]
         record = Record(named, result)
-        tree = TreeCopy(self._names, self._copies, record, progress)
-        await tree.run(FilePath.parse(source), FilePath.parse(target))
+        await TreeCopy(names, targets, copies, record, progress).run(old, new)
         return record.result
 
-    @cached_property
-    def _copies(self) -> RemoteCopies:
-        from collective.rpc.remote.copies import RemoteCopies  # noqa: PLC0415 - see above
+    async def _copies(
+        self, source: FilePath, target: FilePath, on_carried: Callable[[], None] | None
+    ) -> FileCopies:
+        """Return what makes copies from who has ``source`` to who has ``target``."""
+        from collective.client.copies import CopiesWithin  # noqa: PLC0415 - see above
 
-        return RemoteCopies.over(self._channel, self._clock)
+        one, other = await self._owners.of(source), await self._owners.of(target)
+        if one is other:
+            return CopiesWithin(one)
+        from collective.client.carrying import Carrying  # noqa: PLC0415 - few go straight
+
+        return Carrying(self._owners.home, one, other, on_carried)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
-        return await self.transfers.session.in_thread(work)
+        return await self._home.transfers.session.in_thread(work)
 
     # --- the member ----------------------------------------------------------------------------
 
@@ -475,39 +480,37 @@ class Collective:
         """Return the member's state as the caller may see it."""
         from collective.rpc.remote.status import status_over  # noqa: PLC0415 - see above
 
-        return await status_over(self._channel, self._control)
+        return await status_over(self._home.channel, self._home.control)
 
     @cached_property
-    def people(self) -> RemotePeople:
+    def people(self) -> People:
         """Grants, invites and identities."""
-        from collective.rpc.remote.people import RemotePeople  # noqa: PLC0415 - see above
+        from collective.client.people import People  # noqa: PLC0415 - see above
 
-        return RemotePeople.over(self._channel, self._control)
+        return People(self._owners)
 
     @cached_property
     def datastores(self) -> RemoteDatastores:
         """Top-level paths with an owner and a policy."""
         from collective.rpc.remote.datastores import RemoteDatastores  # noqa: PLC0415 - see above
 
-        return RemoteDatastores.over(self._channel, self._control)
+        return RemoteDatastores.over(self._home.channel, self._home.control)
 
     @cached_property
     def nodes(self) -> RemoteNodes:
         """The member's nodes."""
         from collective.rpc.remote.nodes import RemoteNodes  # noqa: PLC0415 - see above
 
-        return RemoteNodes.over(self._channel, self._control)
+        return RemoteNodes.over(self._home.channel, self._home.control)
 
-    @cached_property
+    @property
     def peers(self) -> RemotePeers:
         """Other members that this one exchanges trust with."""
-        from collective.rpc.remote.peering import RemotePeers  # noqa: PLC0415 - see above
-
-        return RemotePeers.over(self._channel, self._control)
+        return self._home.peers
 
     @cached_property
     def trust(self) -> RemoteTrust:
         """Certificates, the CA and the audit."""
         from collective.rpc.remote.trust import RemoteTrust  # noqa: PLC0415 - see above
 
-        return RemoteTrust.over(self._channel, self._control)
+        return RemoteTrust.over(self._home.channel, self._home.control)

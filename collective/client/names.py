@@ -1,39 +1,57 @@
-"""The member's names, as its user sees them: each method is a call of ours."""
+"""A member's names, as its user sees them: each method is a call of ours."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
 from collective.core.errors import NotFoundError
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
-from collective.model.entries import Entry
+from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.rpc.remote.names import RemoteNames
+
+if TYPE_CHECKING:  # few commands go straight to another member
+    from collective.rpc.remote.owner_paths import OwnerPaths
 
 
 class Names:
     """The tree of names of one member."""
 
-    def __init__(self, remote: RemoteNames, call: Call) -> None:
-        """Ask ``remote`` by ``call``."""
+    def __init__(self, remote: RemoteNames, call: Call, paths: OwnerPaths | None = None) -> None:
+        """Ask ``remote`` by ``call``.
+
+        ``paths``: of a member that is called ``/@DOMAIN`` here; None: paths are as the member calls them.
+        """
         self._remote = remote
         self._call = call
+        self._paths = paths
+
+    def _there(self, path: FilePath) -> FilePath:
+        return path if self._paths is None else self._paths.at_owner(path)
+
+    def _here(self, entry: Entry) -> Entry:
+        return entry if self._paths is None else self._paths.here(entry)
 
     async def stat(self, path: FilePath) -> Entry:
         """Return what ``path`` names."""
-        return await self._remote.stat(self._call, path)
+        return self._here(await self._remote.stat(self._call, self._there(path)))
 
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
     ) -> AsyncGenerator[Entry]:
-        """Yield what is below ``path``; the next page is on its way while one is used."""
+        """Yield what is below ``path``; the next page is on its way while one is used.
+
+        Of another member its peers are left out: no path leads over two members.
+        """
+        there = self._there(path)
 
         def ask(token: str) -> asyncio.Task[EntryPage]:
             page = self._remote.list(
-                self._call, path, recursive=recursive, page_size=page_size, token=token
+                self._call, there, recursive=recursive, page_size=page_size, token=token
             )
             return asyncio.create_task(page)
 
@@ -44,7 +62,8 @@ class Names:
                 coming = ask(page.next_token) if page.next_token else None
                 await asyncio.sleep(0)  # so that it leaves before this page is worked through
                 for entry in page.entries:
-                    yield entry
+                    if self._paths is None or entry.kind is not EntryKind.PEER:
+                        yield self._here(entry)
         finally:
             if coming is not None:  # the caller has seen enough
                 coming.cancel()
@@ -54,9 +73,10 @@ class Names:
         self, path: FilePath, *, parents: bool, attributes: Attributes | None = None
     ) -> Entry:
         """Make a directory or datastore; ``attributes`` are for one that this call makes."""
-        return await self._remote.make_directory(
-            self._call, path, parents=parents, attributes=attributes
+        made = await self._remote.make_directory(
+            self._call, self._there(path), parents=parents, attributes=attributes
         )
+        return self._here(made)
 
     async def make_link(
         self,
@@ -66,21 +86,27 @@ class Names:
         condition: Precondition | None = None,
     ) -> Entry:
         """Make a symbolic link, in the place of a file or link that may be there if ``condition`` holds."""
-        return await self._remote.make_link(
-            self._call, path, target, attributes or Attributes(), condition or Precondition()
+        made = await self._remote.make_link(
+            self._call,
+            self._there(path),
+            target,
+            attributes or Attributes(),
+            condition or Precondition(),
         )
+        return self._here(made)
 
     async def set_attributes(
         self, path: FilePath, attributes: Attributes, *, if_version: int = 0
     ) -> Entry:
         """Change time and mode of what is there; what ``attributes`` leave open stays as it is."""
-        return await self._remote.set_attributes(
+        changed = await self._remote.set_attributes(
             self._call,
-            path,
+            self._there(path),
             modified_ns=attributes.modified_ns,
             mode=attributes.mode,
             condition=Precondition(if_version=if_version),
         )
+        return self._here(changed)
 
     async def remove(
         self,
@@ -91,12 +117,12 @@ class Names:
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Remove; return how many names went, and tell ``progress`` of them while a large tree goes."""
-        condition = Precondition(if_version=if_version)
+        there, condition = self._there(path), Precondition(if_version=if_version)
         gone, is_all = 0, False
         while not is_all:
             try:
                 step = await self._remote.remove(
-                    self._call, path, recursive=recursive, condition=condition
+                    self._call, there, recursive=recursive, condition=condition
                 )
             except NotFoundError:
                 if gone:  # somebody else removed the rest
@@ -110,6 +136,10 @@ class Names:
 
     async def move(self, source: FilePath, destination: FilePath, *, if_version: int) -> Entry:
         """Rename."""
-        return await self._remote.move(
-            self._call, source, destination, condition=Precondition(if_version=if_version)
+        moved = await self._remote.move(
+            self._call,
+            self._there(source),
+            self._there(destination),
+            condition=Precondition(if_version=if_version),
         )
+        return self._here(moved)

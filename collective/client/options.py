@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.rpc.remote.connection import CALL_TIMEOUT_S, RETRY_S, Control
+from collective.rpc.remote.connection import CALL_TIMEOUT_S, RETRY_S, Control, Explain
 from collective.transfer.engine.options import TransferOptions
 
 
@@ -23,6 +23,8 @@ class ClientOptions(TransferOptions):
     retry_s: float = RETRY_S
     """A coordinator that cannot be reached in the middle of a transfer is tried for so long."""
 
-    def control(self, clock: Clock) -> Control:
-        """Return what makes calls within these bounds."""
-        return Control(clock, call_timeout_s=self.call_timeout_s, retry_s=self.retry_s)
+    def control(self, clock: Clock, explain: Explain | None = None) -> Control:
+        """Return what makes calls within these bounds; ``explain`` as :class:`Control` takes it."""
+        return Control(
+            clock, call_timeout_s=self.call_timeout_s, retry_s=self.retry_s, explain=explain
+        )

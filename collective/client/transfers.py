@@ -195,9 +195,13 @@ class Transfers:
         progress: Progress | None,
         named: Callable[[LeftOut], None] | None,
         result: TreeResult | None,
+        shown_above: str = "",
     ) -> TreeResult:
-        """See :meth:`collective.client.collective.Collective.get_tree`."""
-        record = Record(named, result)
+        """See :meth:`collective.client.collective.Collective.get_tree`.
+
+        What is left out is named by its path below ``shown_above``.
+        """
+        record = Record(named, result, shown_above)
         await TreeGet(
             session=self.session,
             names=self._tree_names,

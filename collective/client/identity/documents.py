@@ -87,6 +87,8 @@ class JoinedCollective(NamedTuple):
     grants: tuple[GrantTerms, ...] = ()
     """As granted at redemption; the member decides what holds now."""
     grants_expire_ms: int = 0
+    peer_of: tuple[str, ...] = ()
+    """Members joined besides that know it as their peer: the SHA-256 of each one's CA key, in hex."""
 
     @property
     def global_id(self) -> str:
@@ -118,6 +120,7 @@ class JoinedCollective(NamedTuple):
                 "granted_by": self.granted_by,
                 "grants": [{"path": str(one.path), "rights": one.words} for one in self.grants],
                 "grants_expire_ms": self.grants_expire_ms,
+                "peer_of": list(self.peer_of),
             }
         )
 
@@ -142,6 +145,7 @@ class JoinedCollective(NamedTuple):
                 granted_by=_text(facts, "granted_by"),
                 grants=_grants(facts),
                 grants_expire_ms=_number(facts, "grants_expire_ms"),
+                peer_of=_texts(facts, "peer_of") if "peer_of" in facts else (),
             )
         except (CollectiveError, TypeError) as error:
             raise _malformed(path) from error

@@ -42,6 +42,8 @@ LOCK_PAUSE_S: Final = 0.05
 COLLECTIVES_MAX: Final = 1000
 ADDRESSES_MAX: Final = 8
 """Of a coordinator, that are kept."""
+PEER_OF_MAX: Final = 64
+"""Members that are remembered to know a collective as their peer."""
 _PRIVATE: Final = 0o600
 
 
@@ -241,6 +243,7 @@ class IdentityStore:
                 granted_by=joined.granted_by,
                 grants=joined.grants,
                 grants_expire_ms=joined.grants_expire_ms,
+                peer_of=known.peer_of if known else (),
             )
             trusted = self._kept.with_former(joined.trusted, known)
             if known is None or self._kept.is_newer(joined.certificate, known, trusted):
@@ -310,6 +313,15 @@ class IdentityStore:
             if self._disk.exists(self.place.facts(collective.name)):
                 facts = self._collective(collective.name)._replace(told_ms=self._now_ms())
                 self._write(self.place.facts(facts.name), facts.encode())
+
+    def note_peer_of(self, name: str, digest: bytes) -> None:
+        """Remember that the member whose CA's key has ``digest`` knows the collective as its peer."""
+        with self._locked():
+            if self._disk.exists(self.place.facts(name)):
+                known = self._collective(name)
+                others = [one for one in known.peer_of if one != digest.hex()]
+                told = (*others, digest.hex())[-PEER_OF_MAX:]
+                self._write(self.place.facts(name), known._replace(peer_of=told).encode())
 
     # --- files -----------------------------------------------------------------------------------
 

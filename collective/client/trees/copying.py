@@ -1,6 +1,6 @@
 """`cp -r`: what a member has below one path comes to be below another, of the same member or a peer.
 
-Nothing is removed at the target.  Files go a few at a time, each by its coordinators alone; what is there
+Nothing is removed at the target.  Files go a few at a time, moved by whoever makes the copies; what is there
 already with the same content, time and mode is let be, so a second run carries what differs.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from collective.client.copies import FileCopies
 from collective.client.names import Names
 from collective.client.trees.pool import FilePool
 from collective.client.trees.result import Record
@@ -21,7 +22,6 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
-from collective.rpc.remote.copies import RemoteCopies
 from collective.transfer.engine.options import Progress
 
 
@@ -30,7 +30,10 @@ class TreeCopy:
     """One `cp -r`; use :meth:`run` once."""
 
     names: Names
-    copies: RemoteCopies
+    """Of the source's owner."""
+    targets: Names
+    """Of the target's."""
+    copies: FileCopies
     record: Record
     progress: Progress | None
     _entered: list[tuple[FilePath, Entry]] = field(default_factory=list)
@@ -63,12 +66,12 @@ class TreeCopy:
                     left_out = None
         for to, entry in reversed(self._entered):
             with self.record.about(str(entry.path)):
-                await self.names.set_attributes(to, _attributes_of(entry))
+                await self.targets.set_attributes(to, _attributes_of(entry))
 
     async def _enter(self, to: FilePath, entry: Entry) -> None:
         there = await self._there(to)
         if there is None:
-            await self.names.mkdir(to, parents=False)
+            await self.targets.mkdir(to, parents=False)
             self.record.result.directories += 1
         elif there.kind.is_leaf:
             raise ConflictError(f"{to} is no directory; move it away.")
@@ -89,7 +92,7 @@ class TreeCopy:
                 if there is not None and _is_same_link(entry, there):
                     self.record.result.unchanged += 1
                     return
-                await self.names.make_link(to, entry.target, _attributes_of(entry), condition)
+                await self.targets.make_link(to, entry.target, _attributes_of(entry), condition)
                 self.record.result.links += 1
             else:
                 await self._file(entry, to, there, condition)
@@ -112,13 +115,13 @@ class TreeCopy:
         elif (entry.modified_ns, entry.mode) == (made.modified_ns, made.mode):
             result.unchanged += 1
         else:
-            await self.names.set_attributes(to, _attributes_of(entry), if_version=made.version)
+            await self.targets.set_attributes(to, _attributes_of(entry), if_version=made.version)
             result.attributes += 1
 
     async def _there(self, path: FilePath) -> Entry | None:
         """Return what is at the target; None where nothing is, or the caller may not know."""
         try:
-            return await self.names.stat(path)
+            return await self.targets.stat(path)
         except (NotFoundError, PermissionDeniedError):
             return None
 

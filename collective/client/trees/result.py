@@ -50,15 +50,22 @@ class Record:
     """Counts what is done, and names what is left out as it comes."""
 
     def __init__(
-        self, named: Callable[[LeftOut], None] | None, result: TreeResult | None = None
+        self,
+        named: Callable[[LeftOut], None] | None,
+        result: TreeResult | None = None,
+        shown_above: str = "",
     ) -> None:
-        """Have ``named`` hear of everything that is left out; count in ``result``, if it is given."""
+        """Have ``named`` hear of everything that is left out; count in ``result``, if it is given.
+
+        Each name has ``shown_above`` before it.
+        """
         self.result = result or TreeResult()
+        self._shown_above = shown_above
         self._named = named
 
     def leave_out(self, name: str, error: CollectiveError) -> None:
         """Note that ``name`` was left out."""
-        one = LeftOut(name, error)
+        one = LeftOut(self._shown_above + name, error)
         self.result.left_out.append(one)
         if self._named is not None:
             self._named(one)

@@ -61,8 +61,8 @@ class PeerNames:
         """Return what ``path`` names."""
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
-            found = await RemoteNames.over(channel, control).stat(call, to.at_owner(path))
-        return to.answered(found, path)
+            found = await RemoteNames.over(channel, control).stat(call, to.paths.at_owner(path))
+        return to.paths.answered(found, path)
 
     async def list(
         self, call: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
@@ -72,12 +72,12 @@ class PeerNames:
         async with to.to_owner(call) as (channel, control):
             page = await RemoteNames.over(channel, control).list(
                 call,
-                to.at_owner(path),
+                to.paths.at_owner(path),
                 recursive=recursive,
                 page_size=page_size,
                 token=token,
             )
-        return to.listed(page, path)
+        return to.paths.listed(page, path)
 
     async def make_directory(
         self,
@@ -91,9 +91,9 @@ class PeerNames:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             made = await RemoteNames.over(channel, control).make_directory(
-                call, to.at_owner(path), parents=parents, attributes=attributes
+                call, to.paths.at_owner(path), parents=parents, attributes=attributes
             )
-        return to.answered(made, path)
+        return to.paths.answered(made, path)
 
     async def make_link(
         self,
@@ -107,9 +107,9 @@ class PeerNames:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             made = await RemoteNames.over(channel, control).make_link(
-                call, to.at_owner(path), target, attributes, condition
+                call, to.paths.at_owner(path), target, attributes, condition
             )
-        return to.answered(made, path)
+        return to.paths.answered(made, path)
 
     async def set_attributes(
         self,
@@ -124,9 +124,13 @@ class PeerNames:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             changed = await RemoteNames.over(channel, control).set_attributes(
-                call, to.at_owner(path), modified_ns=modified_ns, mode=mode, condition=condition
+                call,
+                to.paths.at_owner(path),
+                modified_ns=modified_ns,
+                mode=mode,
+                condition=condition,
             )
-        return to.answered(changed, path)
+        return to.paths.answered(changed, path)
 
     async def remove(
         self,
@@ -141,7 +145,7 @@ class PeerNames:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             return await RemoteNames.over(channel, control).remove(
-                call, to.at_owner(path), recursive=recursive, condition=condition
+                call, to.paths.at_owner(path), recursive=recursive, condition=condition
             )
 
     async def move(
@@ -151,9 +155,9 @@ class PeerNames:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             moved = await RemoteNames.over(channel, control).move(
-                call, to.at_owner(source), to.at_owner(target), condition=condition
+                call, to.paths.at_owner(source), to.paths.at_owner(target), condition=condition
             )
-        return to.answered(moved, target)
+        return to.paths.answered(moved, target)
 
 
 class PeerUploads:
@@ -180,15 +184,15 @@ class PeerUploads:
         async with to.to_owner(call) as (channel, control):
             opened = await RemoteTransfers.over(channel, control).open_upload(
                 call,
-                to.at_owner(path),
+                to.paths.at_owner(path),
                 attributes,
                 condition,
                 extents,
                 holes,
                 mode=_mode_of(call, mode),
             )
-        if opened.id.domain != to.domain:
-            raise RejectedError(f"{to.domain} answers with an upload of {opened.id.domain}.")
+        if opened.id.domain != to.paths.domain:
+            raise RejectedError(f"{to.paths.domain} answers with an upload of {opened.id.domain}.")
         return OpenedUpload(opened.id, self._plans(call, opened.plans, str(opened.id.key)))
 
     async def allocate(
@@ -246,7 +250,7 @@ class PeerUploads:
             entry = await RemoteTransfers.over(channel, control).commit_upload(
                 call, upload, extents, receipts, size_bytes, holes
             )
-        return to.here(entry)
+        return to.paths.here(entry)
 
     async def check_upload(self, call: Call, upload: UploadId) -> None:
         """Return if ``call`` may still go on with an open upload."""
@@ -288,16 +292,16 @@ class PeerReads:
         async with to.to_owner(call) as (channel, control):
             opened = await RemoteTransfers.over(channel, control).open_read(
                 call,
-                to.at_owner(path),
+                to.paths.at_owner(path),
                 offset=offset,
                 length=length,
                 if_version=if_version,
                 mode=_mode_of(call, mode),
             )
-        if opened.lease.domain != to.domain:
-            raise RejectedError(f"{to.domain} answers with a lease of {opened.lease.domain}.")
+        if opened.lease.domain != to.paths.domain:
+            raise RejectedError(f"{to.paths.domain} answers with a lease of {opened.lease.domain}.")
         plan = self._plan(call, opened.plan, str(opened.lease.key))
-        return OpenedRead(to.answered(opened.entry, path), opened.lease, plan)
+        return OpenedRead(to.paths.answered(opened.entry, path), opened.lease, plan)
 
     async def plan_read(
         self, call: Call, lease: LeaseId, *, offset: int, length: int, mode: RouteMode

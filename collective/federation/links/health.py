@@ -47,6 +47,10 @@ class PeerHealth:
             self.latency_ms = latency_ms
         self.latency_ms += _SMOOTHING * (latency_ms - self.latency_ms)
 
+    def heard(self, now_s: float) -> None:
+        """Take a call of the peer's own into account: it is there, whether it can be reached or not."""
+        self.last_seen_ms = int(now_s * 1000)
+
     def failed(self, now_s: float, why: str) -> bool:
         """Take a failed exchange into account; return whether the peer went away by it."""
         self.failures += 1

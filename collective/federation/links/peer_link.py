@@ -19,6 +19,7 @@ from collective.core.errors import (
     OtherAuthorityError,
     PeeringEndedError,
     ShutOutError,
+    UnreachableError,
     WrongTimeError,
 )
 from collective.core.ids import Domain, SpiffeId
@@ -77,6 +78,8 @@ class PeerLink:
         self.health: Final = PeerHealth(domain)
         self.reach_told: Reach | None = None
         """How the peer reaches this member, as it said last."""
+        self.is_in_doubt = False
+        """Whether a call had no answer since the last exchange: the next one is due at once."""
         self._own = own
         self._links = links
         self._clock = clock
@@ -100,6 +103,11 @@ class PeerLink:
     def addresses(self) -> tuple[Address, ...]:
         """Where it may be found, as its bundle says."""
         return self._addresses
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection to it stands."""
+        return self._kept is not None and self._kept.channel.is_connected
 
     @property
     def reach(self) -> Reach | None:
@@ -142,6 +150,8 @@ class PeerLink:
             result = "ok"
         except CollectiveError as error:
             result = error.code
+            if isinstance(error, UnreachableError) and self.health.away_since_s is None:
+                self.is_in_doubt = True
             raise
         finally:
             self._tallies.calls(self.domain, result, self._clock.monotonic_s() - began_s)
@@ -224,6 +234,7 @@ class PeerLink:
     def answered(self, began_s: float) -> None:
         """Take an answered exchange into account that began at ``began_s`` (monotonic)."""
         self._asked_early_s = -math.inf
+        self.is_in_doubt = False
         self._reach = Reach.REACHED
         self.health.succeeded(self._clock.wall_s(), self._clock.monotonic_s() - began_s)
 
@@ -236,6 +247,7 @@ class PeerLink:
         why = error.message
         if isinstance(error, ShutOutError):
             why = "it has ended the peering; ask its operator"
+        self.is_in_doubt = False
         went = self.health.failed(self._clock.wall_s(), why)
         if self._reach is not None or self.health.failures > 1:
             self._reach = _reach_by(error)

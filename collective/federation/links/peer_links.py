@@ -1,8 +1,10 @@
 """The connections to all peers, kept in step with who is one, and the exchange that keeps them alive.
 
-Every EXCHANGE_S each peer is asked, all at the same time and each within EXCHANGE_TIMEOUT_S: so a peer
-that dies is known within five seconds, and no peer's silence delays another's turn.  One that is away is
-asked less and less often, at most every PROBE_MOST_S.
+A peer that was not heard of for EXCHANGE_S is asked, all at the same time and each within
+EXCHANGE_TIMEOUT_S: so a peer that dies is known within five seconds, and no peer's silence delays another's
+turn.  An exchange that the peer began tells both ends as much as an own one, so the own one is put off by it; but
+each end asks every OWN_MOST_S, and as soon as a call of its own had no answer, whatever the other does: only
+that shows whether its own calls arrive.  One that is away is asked less and less often, at most every PROBE_MOST_S.
 """
 
 from __future__ import annotations
@@ -47,11 +49,13 @@ from collective.rpc.unverified import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
+OWN_MOST_S: Final = 10.0
+"""Between two exchanges that this end begins with a peer that is there."""
 GRANTS_TIMEOUT_S: Final = 5.0
 PROBE_MOST_S: Final = 30.0
 SETTLED_AFTER_S: Final = 60.0
 """Between two that peer anew one is ready before the other, which still says farewell to it."""
-_TICK_S: Final = 0.5
+TICK_S: Final = 0.5
 
 
 class PeerLinks:
@@ -77,6 +81,8 @@ class PeerLinks:
         self._backoff = Backoff(EXCHANGE_S, PROBE_MOST_S)
         self._open: dict[Domain, PeerLink] = {}
         self._due_s: dict[Domain, float] = {}
+        self._own_s: dict[Domain, float] = {}
+        """When the last exchange with each peer ended that this end began."""
         self._under_way: dict[Domain, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._lines = LogRate()
@@ -98,7 +104,7 @@ class PeerLinks:
 
     def worker(self) -> Worker:
         """Return the worker that exchanges."""
-        return Periodic("peers", _TICK_S, self._begin_due, wake=self._wake)
+        return Periodic("peers", TICK_S, self._begin_due, wake=self._wake)
 
     # --- what is known of them -------------------------------------------------------------------
 
@@ -232,7 +238,20 @@ class PeerLinks:
         if link.may_be_asked_early(self._clock.monotonic_s()):
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
+        self._put_off(link)
         return replace(word, reach=link.reach)
+
+    def _put_off(self, link: PeerLink) -> None:
+        """Put off the next own exchange: the peer has begun one, and what is new goes with its answer.
+
+        Not where the own connection is down: what the peer can do shows nothing about that.
+        """
+        due_s, own_s = self._due_s.get(link.domain), self._own_s.get(link.domain)
+        if not due_s or own_s is None or not (link.health.is_healthy and link.is_connected):
+            return
+        later_s = min(self._clock.monotonic_s() + EXCHANGE_S, own_s + OWN_MOST_S)
+        self._due_s[link.domain] = max(due_s, later_s)
+        link.health.heard(self._clock.wall_s())
 
     def exchange_soon(self) -> None:
         """Begin the next exchange with every peer that is there at once: something changed."""
@@ -245,7 +264,8 @@ class PeerLinks:
         """Begin the exchanges whose time has come, each a task of its own."""
         now_s = self._clock.monotonic_s()
         for domain, link in tuple(self._open.items()):
-            if domain in self._under_way or self._due_s.get(domain, 0.0) > now_s:
+            is_due = link.is_in_doubt or self._due_s.get(domain, 0.0) <= now_s
+            if domain in self._under_way or not is_due:
                 continue
             task = asyncio.get_running_loop().create_task(self._exchange(link))
             self._under_way[domain] = task
@@ -321,7 +341,8 @@ class PeerLinks:
     def _due_again(self, link: PeerLink) -> None:
         """Have the next exchange follow in its time, unless the peering ended meanwhile."""
         if self._open.get(link.domain) is link:
-            self._due_s[link.domain] = self._clock.monotonic_s() + EXCHANGE_S
+            self._own_s[link.domain] = self._clock.monotonic_s()
+            self._due_s[link.domain] = self._own_s[link.domain] + EXCHANGE_S
 
     async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if self._open.get(link.domain) is not link:
@@ -382,6 +403,7 @@ class PeerLinks:
         for domain in self._open.keys() - active.keys():
             self._open.pop(domain).close()
             self._due_s.pop(domain, None)
+            self._own_s.pop(domain, None)
             self._own_failures.pop(domain, None)
         for domain, bundle in active.items():
             link = self._open.get(domain)

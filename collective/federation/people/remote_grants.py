@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from collective.core.paths import FilePath
 from collective.federation.links.forwarding import Forwarding
 from collective.model.calls import Call
@@ -27,18 +25,18 @@ class RemoteGrants:
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
             added = await RemotePeople.over(channel, control).add_grant(
-                to.at_owner(path),
+                to.paths.at_owner(path),
                 rights,
                 who,
                 expires_ms=0 if expires_s is None else round(expires_s * 1000),
             )
-        return self._here(added)
+        return to.paths.grant_here(added)
 
     async def grants(self, call: Call, *, token: str = "") -> Page[Grant]:
         """Return a page of the caller's grants there, and of what came from them."""
         async with self._forwarding.to_owner(call) as (channel, control):
             found = await RemotePeople.over(channel, control).grants_page(token)
-        page = Page(self._here(one) for one in found)
+        page = Page(self._forwarding.paths.grant_here(one) for one in found)
         page.next_token = found.next_token
         return page
 
@@ -46,12 +44,3 @@ class RemoteGrants:
         """End a grant there."""
         async with self._forwarding.to_owner(call) as (channel, control):
             await RemotePeople.over(channel, control).remove_grant(grant_id)
-
-    def _here(self, grant: Grant) -> Grant:
-        domain = self._forwarding.domain
-        return replace(
-            grant,
-            id=f"{grant.id}@{domain}",
-            path=self._forwarding.path_here(grant.path),
-            sources=tuple(f"{one}@{domain}" for one in grant.sources),
-        )

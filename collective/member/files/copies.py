@@ -8,8 +8,8 @@ stands in :mod:`~collective.member.files.interrupted_copies`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -17,12 +17,8 @@ from collective.core.errors import (
     BusyError,
     CollectiveError,
     ConflictError,
-    NotFoundError,
     PeeringEndedError,
-    PermissionDeniedError,
-    RejectedError,
     UnreachableError,
-    UsageError,
 )
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
@@ -36,6 +32,7 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.transfer.engine.comparing import LeasedPieces, same_pieces
 from collective.transfer.engine.copying import CopySource, FileCopy
 from collective.transfer.engine.options import Progress
 from collective.transfer.engine.upload_session import Opening
@@ -189,21 +186,11 @@ class Copies:
         None as well where the caller may not read the target.  Raises as reading ``source`` does.
         """
         carried = replace(call, carrier=self._own)
-        ours = _Pieces(self._owners.of_path(call, source).reads, carried, source)
-        theirs = _Pieces(self._owners.of_path(call, target).reads, carried, target)
-        async with aclosing(ours.all()) as one, aclosing(theirs.all()) as other:
-            first = await anext(one, None)
-            try:
-                second = await anext(other, None)
-            except (NotFoundError, PermissionDeniedError, UsageError, ConflictError):
-                return None
-            if ours.size_bytes != theirs.size_bytes:
-                return None
-            while first is not None or second is not None:
-                if first is None or second is None or not _is_same(first, second):
-                    return None
-                first, second = await anext(one, None), await anext(other, None)
-        return theirs.entry
+        ours, theirs = (
+            leased(self._owners.of_path(call, path).reads, carried, path)
+            for path in (source, target)
+        )
+        return await same_pieces(ours, theirs)
 
 
 def _may_go_on(error: BaseException) -> bool:
@@ -213,47 +200,17 @@ def _may_go_on(error: BaseException) -> bool:
     ) and not isinstance(error, PeeringEndedError)
 
 
-class _Pieces:
-    """The pieces of one file, under a lease."""
+def leased(reads: Reads, call: Call, path: FilePath) -> LeasedPieces:
+    """Return the pieces of ``path``, once somebody looks at them."""
 
-    def __init__(self, reads: Reads, call: Call, path: FilePath) -> None:
-        self._reads = reads
-        self._call = call
-        self._path = path
-        self.entry: Entry | None = None
-        self.size_bytes = -1
+    async def lease(mode: RouteMode) -> OpenedRead:
+        return await reads.open_read(call, path, offset=0, length=0, mode=mode)
 
-    async def all(self) -> AsyncGenerator[Extent | Hole]:
-        """Yield them in order."""
-        reads, call = self._reads, self._call
-        opened = await reads.open_read(call, self._path, offset=0, length=0, mode=RouteMode.DIRECT)
-        self.entry, self.size_bytes = opened.entry, opened.entry.size_bytes
-        plan, position = opened.plan, 0
-        try:
-            while position < self.size_bytes and plan.pieces:
-                for piece in plan.pieces:
-                    at = piece if isinstance(piece, Hole) else piece.extent
-                    if at.offset != position:
-                        raise RejectedError("The plan of the file has a gap.")
-                    yield at
-                    position += at.length
-                if position < self.size_bytes:
-                    plan = await reads.plan_read(
-                        call,
-                        opened.lease,
-                        offset=position,
-                        length=self.size_bytes - position,
-                        mode=RouteMode.DIRECT,
-                    )
-        finally:
-            with suppress(CollectiveError):  # it ends by itself
-                await reads.close_reads(call, [opened.lease])
+    async def give_back(lease: LeaseId) -> None:
+        with suppress(CollectiveError):  # it ends by itself
+            await reads.close_reads(call, [lease])
 
-
-def _is_same(one: Extent | Hole, other: Extent | Hole) -> bool:
-    if isinstance(one, Hole) or isinstance(other, Hole):
-        return one == other
-    return (one.offset, one.length, one.chunk) == (other.offset, other.length, other.chunk)
+    return LeasedPieces(reads, call, lease, give_back)
 
 
 def _attributes_of(entry: Entry) -> Attributes:

@@ -7,7 +7,7 @@ harm are, for a bounded time.  Single commands fail at once, so that nobody wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 from collective.core.clock import Clock
@@ -27,6 +27,10 @@ RETRY_S: Final = 15.0
 """How long a coordinator is tried that cannot be reached in the middle of a transfer."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
+
+
+Explain = Callable[[str], str]
+"""Returns what is said to people of a coordinator that cannot be reached, given what went wrong."""
 
 
 class _AsksForPage(Protocol):
@@ -66,19 +70,29 @@ class Control:
         call_timeout_s: float = CALL_TIMEOUT_S,
         retry_s: float = RETRY_S,
         metadata: Mapping[str, str] | None = None,
+        explain: Explain | None = None,
     ) -> None:
-        """Wait as long as is said here, by ``clock``; ``metadata`` goes with each call."""
+        """Wait as long as is said here, by ``clock``; ``metadata`` goes with each call.
+
+        ``explain`` says on where the coordinator itself cannot be reached.
+        """
         self._metadata = metadata
+        self._explain = explain
         self._clock = clock
         self._call_timeout_s = call_timeout_s
         self._retry_s = retry_s
 
     async def call(self, method: Method[Request, Response], request: Request) -> Response:
         """Make one call; UnreachableError when there is no answer within the deadline."""
-        return await deadlines.call(
-            lambda timeout_s: method(request, timeout=timeout_s, metadata=self._metadata),
-            self._call_timeout_s,
-        )
+        try:
+            return await deadlines.call(
+                lambda timeout_s: method(request, timeout=timeout_s, metadata=self._metadata),
+                self._call_timeout_s,
+            )
+        except UnreachableError as error:
+            if self._explain is None or type(error) is not UnreachableError:
+                raise
+            raise UnreachableError(self._explain(error.message)) from error
 
     async def pages(
         self, method: Method[PagedRequest, PagedResponse], request: PagedRequest

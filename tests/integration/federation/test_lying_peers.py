@@ -95,7 +95,7 @@ def file_entry(path: str, size: int = len(FILM)) -> pb.Entry:
 
 
 async def all_of(home: Collective, path: str) -> list[str]:
-    async with aclosing(home.list(path)) as entries:  # type: ignore[type-var]
+    async with aclosing(home.list(path)) as entries:
         return [str(one.path) async for one in entries]
 
 
@@ -151,7 +151,7 @@ def test_pages_without_end_are_read_as_long_as_somebody_asks(scene: Scene) -> No
 
     async def some(home: Collective) -> int:
         count = 0
-        async with aclosing(home.list(f"{AT}/media")) as entries:  # type: ignore[type-var]
+        async with aclosing(home.list(f"{AT}/media")) as entries:
             async for _ in entries:
                 count += 1
                 if count == 20_000:

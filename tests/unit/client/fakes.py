@@ -11,9 +11,11 @@ from typing import Any, cast
 
 from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
+from collective.client.connection import Connection
 from collective.client.disk.part_files import part_name
 from collective.client.member_engines import MemberEngines, RouteNotes
 from collective.client.options import ClientOptions
+from collective.client.owners import Owners
 from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.transfers import Transfers
@@ -515,9 +517,9 @@ class World:
         names = RemoteNames(control, files)
         persistent = RemoteNames(control, files, persists=True)
         transfers = Transfers(self.session, None, names, persistent, DOMAIN, state_dir)
-        self.collective = Collective(
-            cast("Any", FakeChannel(files)), control, USER, lambda: transfers, clock
-        )
+        channel = cast("Any", FakeChannel(files))
+        self.connection = Connection(channel, control, USER, lambda: transfers, clock)
+        self.collective = Collective(Owners(self.connection))
 
     def copies_of(self, path: str) -> list[int]:
         """How many copies each chunk of a file has."""

@@ -108,7 +108,8 @@ async def test_ranges_are_those_of_the_bytes(
 
 async def test_negative_ranges_are_refused(make_world: Callable[..., World]) -> None:
     with pytest.raises(UsageError):
-        make_world().collective.open_read("/s/a", offset=-1)
+        async with make_world().collective.open_read("/s/a", offset=-1):
+            pass
 
 
 async def test_a_dead_node_in_the_chain_is_gone_round(make_world: Callable[..., World]) -> None:

@@ -126,7 +126,7 @@ class Tree:
     async def run(self, source: str, target: str) -> Record:
         record = Record(None)
         names, copies = cast("Names", self), cast("RemoteCopies", self)
-        await TreeCopy(names, copies, record, None).run(p(source), p(target))
+        await TreeCopy(names, names, copies, record, None).run(p(source), p(target))
         return record
 
 

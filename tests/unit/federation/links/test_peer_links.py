@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,13 @@ from collective.core.errors import (
 from collective.core.ids import Domain, SpiffeId
 from collective.core.log_rate import LINES_BURST
 from collective.core.paths import FilePath
-from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
+from collective.federation.links.peer_links import (
+    EXCHANGE_S,
+    OWN_MOST_S,
+    PROBE_MOST_S,
+    TICK_S,
+    PeerLinks,
+)
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
@@ -243,6 +250,106 @@ async def test_a_peer_that_calls_again_is_asked_at_once(ends: tuple[End, End]) -
     await other.round()
     await one.round()
     assert one.links.to(BOB).health.is_healthy
+
+
+class Turns:
+    """Ticks of both ends, and who began an exchange when."""
+
+    def __init__(self, ends: tuple[End, End]) -> None:
+        self.ends = ends
+        self.began: list[list[float]] = [[], []]
+        self.now_s = 0.0
+        for number, end in enumerate(ends):
+            self._watch(end, self.began[number])
+
+    def _watch(self, end: End, began: list[float]) -> None:
+        exchange = end.line.exchange
+
+        async def watched(message: pb.PeerWord, **how: Any) -> pb.PeerWord:
+            began.append(self.now_s)
+            return await exchange(message, **how)
+
+        end.line.exchange = watched  # type: ignore[method-assign]
+
+    async def pass_s(self, seconds: float, *, only: int | None = None) -> None:
+        """Let time pass, tick by tick; ``only``: the other end does nothing."""
+        for _ in range(round(seconds / TICK_S)):
+            self.now_s += TICK_S
+            for clock in {id(end.house.clock): end.house.clock for end in self.ends}.values():
+                clock.advance(TICK_S)
+            for number, end in enumerate(self.ends):
+                if only in {None, number}:
+                    await end.round()
+
+
+def gaps(times: Sequence[float]) -> list[float]:
+    return [after - before for before, after in pairwise(times)]
+
+
+async def test_an_exchange_that_the_peer_began_puts_off_the_own_one(ends: tuple[End, End]) -> None:
+    turns = Turns(ends)
+    await turns.pass_s(120.0)
+    one, other = turns.began
+    both = sorted({*one, *other})
+    assert max(gaps(both)) <= EXCHANGE_S + TICK_S, "each end hears of the other as often as before"
+    assert max(*gaps(one), *gaps(other)) <= OWN_MOST_S + TICK_S, "and each looks by itself"
+    assert len(one) + len(other) <= 0.65 * 2 * 120.0 / EXCHANGE_S, "by fewer exchanges"
+
+
+async def test_a_peer_that_falls_silent_is_asked_as_soon_as_ever(ends: tuple[End, End]) -> None:
+    turns = Turns(ends)
+    await turns.pass_s(31.0)
+    last_s = max(max(began) for began in turns.began)
+    ends[0].line.error = UnreachableError("No answer.")
+    await turns.pass_s(last_s + EXCHANGE_S + TICK_S - turns.now_s, only=0)
+    assert not ends[0].links.to(BOB).health.is_healthy
+
+
+async def test_a_peer_that_calls_all_the_time_is_asked_all_the_same(ends: tuple[End, End]) -> None:
+    """One whose calls arrive here, and that cannot be reached: nothing else shows that."""
+    turns = Turns(ends)
+    await turns.pass_s(2.0)
+    ends[0].line.error = UnreachableError("No way there.")
+    for _ in range(round((OWN_MOST_S + TICK_S) / TICK_S)):
+        await ends[0].links.answer(BOB, word(None, 0))
+        await turns.pass_s(TICK_S, only=0)
+    assert not ends[0].links.to(BOB).health.is_healthy
+
+
+async def test_nothing_is_put_off_while_the_own_connection_is_down(ends: tuple[End, End]) -> None:
+    turns = Turns(ends)
+    await turns.pass_s(2.0)
+    for channel in ends[0].line.made:
+        channel.is_connected = False
+    ends[0].line.error = UnreachableError("No way there.")
+    for _ in range(round((EXCHANGE_S + TICK_S) / TICK_S)):
+        await ends[0].links.answer(BOB, word(None, 0))
+        await turns.pass_s(TICK_S, only=0)
+    assert not ends[0].links.to(BOB).health.is_healthy
+
+
+async def test_a_call_without_an_answer_has_the_peer_asked_at_once(ends: tuple[End, End]) -> None:
+    turns = Turns(ends)
+    await turns.pass_s(2.0)
+    await ends[0].links.answer(BOB, word(None, 0))  # so the own one has time
+    began = len(turns.began[0])
+    link = ends[0].links.to(BOB)
+    with pytest.raises(UnreachableError):
+        async with link.call(5.0):
+            raise UnreachableError("No answer.")
+    await turns.pass_s(TICK_S, only=0)
+    await turns.pass_s(TICK_S, only=0)
+    assert len(turns.began[0]) == began + 1, "once: it answered"
+    assert link.health.is_healthy
+
+
+async def test_who_calls_was_seen(ends: tuple[End, End]) -> None:
+    turns = Turns(ends)
+    await turns.pass_s(2.0)
+    ends[0].house.clock.advance(1.0)
+    await ends[0].links.answer(BOB, word(None, 0))
+    now_ms = int(ends[0].house.clock.wall_s() * 1000)
+    assert ends[0].links.statuses()[0].last_seen_ms == now_ms
 
 
 async def test_a_peer_that_was_restored_resumes_above_what_is_known_whoever_calls(

@@ -14,7 +14,7 @@ from collective.core.errors import (
     RejectedError,
 )
 from collective.core.paths import FilePath
-from collective.member.files.copies import _Pieces
+from collective.member.files.copies import leased
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.rights import Right
@@ -105,5 +105,5 @@ async def test_a_peer_whose_plans_lead_nowhere_is_given_up() -> None:
     source = Endless((1, 2, 3), page=1)
     reads: Any = source
     with pytest.raises(RejectedError, match="gap"):
-        _ = [piece async for piece in _Pieces(reads, OPERATOR, ONE).all()]
+        _ = [piece async for piece in leased(reads, OPERATOR, ONE).all()]
     assert source.given_back == 1

@@ -1,0 +1,209 @@
+"""Copies between a member that this client has joined besides and another: two identities of one person.
+
+What may be copied is what reading and writing as these two identities may.  No coordinator may speak for both,
+so this machine carries the bytes, chunk by chunk as they are stored: those that the target has already are
+referred to, and memory is bounded.  Where the own member's coordinator may make the same copy with the grants
+that the person has *through it*, it does, and no byte passes here; what it is refused changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from collective.client.owners import Owner
+from collective.client.session import Session
+from collective.core.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+)
+from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.transfer.engine.comparing import LeasedPieces, same_pieces
+from collective.transfer.engine.copying import CopySource, FileCopy
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.upload_session import Opening, end_upload
+
+WINDOW_CHUNKS: Final = 4
+"""Chunks of one copy that are in memory."""
+_NOT_BY_THEM: Final = (
+    PermissionDeniedError,
+    NotFoundError,
+    ConflictError,
+    UnreachableError,
+    BusyError,
+)
+"""What the own member's coordinator answers where it cannot make a copy that the two identities may make."""
+
+
+@dataclass(slots=True)
+class Carrying:
+    """Copies of one command from one owner to another, as :class:`~collective.client.copies.FileCopies`."""
+
+    home: Owner
+    """The own member."""
+    source: Owner
+    target: Owner
+    on_carried: Callable[[], None] | None = None
+    """Called once, when this machine begins to carry bytes."""
+    _tries_coordinators: bool = field(default=True, init=False)
+    _has_told: bool = field(default=False, init=False)
+
+    async def copy(
+        self,
+        source: FilePath,
+        target: FilePath,
+        condition: Precondition,
+        *,
+        unless_same: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Entry, bool]:
+        """Copy a file; return the entry at ``target``, and whether it was left as it was.
+
+        Each end is judged as the identity that goes there.
+        """
+        ends = End(self.source, source), End(self.target, target)
+        if unless_same:
+            same = await same_pieces(*(end.pieces() for end in ends))
+            if same is not None:
+                return self.target.here(same), True
+        told = _Told(progress)
+        if self._tries_coordinators:
+            made = await self._by_coordinators(*ends, condition, told.count)
+            if made is not None:
+                return made, False
+            self._tries_coordinators = False
+            told.begin_anew()
+        if self.on_carried is not None and not self._has_told:
+            self._has_told = True
+            self.on_carried()
+        return self.target.here(await _carry(*ends, condition, told.count)), False
+
+    async def _by_coordinators(
+        self, source: End, target: End, condition: Precondition, progress: Progress
+    ) -> Entry | None:
+        """Have the own member's coordinator make the copy; None where it cannot.
+
+        Only what both identities may do is asked of it: each opens its end first.
+        """
+        await _check_both(source, target, condition)
+        copies = self.home.connection.copies
+        try:
+            made, _ = await copies.copy(source.path, target.path, condition, progress=progress)
+        except _NOT_BY_THEM:
+            return None
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a copy: a path as it is called here, and who has it."""
+
+    owner: Owner
+    path: FilePath
+
+    @property
+    def there(self) -> FilePath:
+        """What it is called at its owner."""
+        return self.owner.there(self.path)
+
+    @property
+    def session(self) -> Session:
+        """What moves bytes there."""
+        return self.owner.connection.transfers.session
+
+    def pieces(self) -> LeasedPieces:
+        """Return the pieces of the file, once somebody looks at them."""
+        session = self.session
+
+        async def lease(mode: RouteMode) -> OpenedRead:
+            return await session.open_read(self.there, 0, 0, 0, mode)
+
+        return LeasedPieces(session.files, session.call, lease, session.leases.give_back)
+
+
+class _Told:
+    """What a caller was told of one file: no byte twice, though the copy may begin anew."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._told = 0
+        self._safe = 0
+
+    def count(self, size_bytes: int) -> None:
+        """Tell of bytes that are safe, and that were not told of before."""
+        self._safe += size_bytes
+        fresh = self._safe - self._told
+        if fresh > 0 and self._progress is not None:
+            self._told = self._safe
+            self._progress(fresh)
+
+    def begin_anew(self) -> None:
+        """Forget what was safe."""
+        self._safe = 0
+
+
+async def _check_both(source: End, target: End, condition: Precondition) -> None:
+    """Return where ``source`` can be read and ``target`` be written; raise what that would raise."""
+    reads, writes = source.session, target.session
+    opened = await reads.open_read(source.there, 0, 0, 0, RouteMode.DIRECT)
+    await reads.leases.give_back(opened.lease)
+    begun = await writes.files.open_upload(
+        writes.call, target.there, Attributes(), condition, (), mode=RouteMode.DIRECT
+    )
+    await end_upload(writes.files, writes.call, begun.id)
+
+
+async def _carry(source: End, target: End, condition: Precondition, progress: Progress) -> Entry:
+    """Copy by this machine's own connections."""
+    reads, writes = source.session, target.session
+    found: list[Entry] = []
+
+    async def lease(mode: RouteMode) -> OpenedRead:
+        opened = await reads.open_read(source.there, 0, 0, 0, mode)
+        found.append(opened.entry)
+        return opened
+
+    async def begin(
+        extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
+    ) -> OpenedUpload:
+        await writes.peers.prepare(target.there)
+        return await writes.files.open_upload(
+            writes.call,
+            target.there,
+            _attributes_of(found[0]),
+            condition,
+            extents,
+            holes,
+            mode=mode,
+        )
+
+    return await FileCopy(
+        writes.engine_for(target.there),
+        writes.call,
+        CopySource(
+            reads.engine_for(source.there),
+            reads.files,
+            lease,
+            reads.leases.give_back,
+        ),
+        writes.files,
+        Opening(begin, progress=progress),
+        window=WINDOW_CHUNKS,
+    ).run()
+
+
+def _attributes_of(entry: Entry) -> Attributes:
+    return Attributes(
+        modified_ns=entry.modified_ns,
+        mode=entry.mode,
+        content_type=entry.content_type,
+        metadata=entry.metadata,
+    )
