@@ -293,7 +293,7 @@ def test_one_way_is_down_and_the_other_never_stands_in_for_it(ways: Ways) -> Non
 def test_after_leaving_the_other_member_one_comes_through_the_own_again(ways: Ways) -> None:
     una, houses = ways.straight, ways.houses
     houses.wait_peer(houses["alice"], BOBS, lambda peer: bool(peer["is_healthy"]))
-    una.cli("identity", "leave", "bob-homelab")
+    una.cli("identity", "leave", "bob-homelab", "--yes")
     assert una.cli("ls", "/@home.bob/media", check=False).code == 4
     houses["bob"].cli("grant", "add", "/media:read", "una@friends.net via home.alice")
     assert "film" in una.cli("ls", "/@home.bob/media").text.split()
