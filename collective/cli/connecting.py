@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from collective.cli import output
 from collective.cli.interrupts import ending_in_order
 from collective.cli.passphrases import key_passphrase, passphrase_of
-from collective.cli.unit_files import SETTINGS_DIR
 from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer
@@ -121,6 +120,7 @@ async def _resolve(invocation: Invocation) -> Resolved:
         )
     if not invocation.collective and not open_store(invocation.world).collectives():
         from collective.cli.operators import operator_here  # noqa: PLC0415 - rarely needed
+        from collective.cli.unit_files import SETTINGS_DIR  # noqa: PLC0415 - as above
 
         operator = operator_here(SETTINGS_DIR, invocation.world.disk)
         if operator is not None:

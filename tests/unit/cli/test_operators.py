@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collective.cli import app, connecting
+from collective.cli import app, unit_files
 from collective.cli.operators import Operator, operator_here
 from collective.cli.own_command import as_typed
 from collective.core.errors import ExitCode, NotJoinedError, UsageError
@@ -90,7 +90,7 @@ def test_a_command_without_credentials_is_the_operators(
     for name in ("COORDINATOR", "CURRENT", "CA", "CERT", "KEY"):
         monkeypatch.delenv(f"COLLECTIVE_{name}", raising=False)
     monkeypatch.setenv("COLLECTIVE_CONFIG_DIR", str(tmp_path / "nothing joined"))
-    monkeypatch.setattr(connecting, "SETTINGS_DIR", str(tmp_path))
+    monkeypatch.setattr(unit_files, "SETTINGS_DIR", str(tmp_path))
     started(tmp_path)
     assert app.run(["status", "-v"]) == ExitCode.NOT_REACHABLE
     told = capsys.readouterr().err

@@ -35,7 +35,12 @@ OF_NO_COMMAND = (
     *("collective.roles", "collective.member", "collective.catalog"),
     *("collective.placement", "collective.access"),
     *("collective.rpc.server", "collective.rpc.service_edge", "collective.rpc.context"),
-    "collective.cli.json_shapes",
+    *(
+        "collective.cli.json_shapes",
+        "collective.cli.unit_files",
+        "collective.core.settings",
+        "tomllib",
+    ),
     *("collective.rpc.gen.grpc", f"{GEN}.node", f"{GEN}.bootstrap", f"{GEN}.streams"),
     *("apsw", "sqlite3", "prometheus_client", "structlog", "segno", "rich", "pygments", "google"),
 )
