@@ -106,18 +106,16 @@ class MemberEngines:
 
     def remember(self) -> None:
         """Note what was learnt of the ways to members; blocks for a moment."""
-        if self._noted is None:
-            return
-        noted = dict(self._noted)
+        known, learnt = self._noted or {}, dict[str, float | None]()
         for domain, engine in self._engines.items():
             is_direct = engine.choice.mode is RouteMode.DIRECT
-            if is_direct and not noted:
+            if is_direct and not known:
                 continue
             name = self._notes.name(domain)
-            if is_direct:
-                noted.pop(name, None)
-            elif name not in noted:
-                noted[name] = self._clock.wall_s() + NOTED_S
-        if noted != self._noted:
-            self._notes.write(noted)
-            self._noted = noted
+            if is_direct is (name in known):
+                learnt[name] = None if is_direct else self._clock.wall_s() + NOTED_S
+        if not learnt:
+            return
+        noted = self._notes.read() | learnt  # others may have noted something meanwhile
+        self._noted = {name: until_s for name, until_s in noted.items() if until_s is not None}
+        self._notes.write(self._noted)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 from typing import Final, Protocol
 
 
@@ -31,11 +31,11 @@ class SystemRandomness:
 
     def token(self, size_bytes: int) -> bytes:
         """Return bytes fit for keys."""
-        return secrets.token_bytes(size_bytes)
+        return os.urandom(size_bytes)
 
     def uniform(self) -> float:
         """Return a float in [0, 1)."""
-        return secrets.randbits(53) / (1 << 53)
+        return (int.from_bytes(os.urandom(7)) >> 3) / (1 << 53)
 
 
 class SeededRandomness:

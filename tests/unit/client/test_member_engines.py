@@ -94,3 +94,22 @@ def test_notes_are_bounded(bench: Bench) -> None:
     engines.of(BOB).choice.unreachable(RouteMode.DIRECT, NODE)
     engines.remember()
     assert len(json.loads(bench.path.read_text())) <= 256
+
+
+def test_two_clients_at_once_keep_what_each_has_learnt(bench: Bench) -> None:
+    first, second = bench.engines(), bench.engines()
+    first.of(BOB).choice.unreachable(RouteMode.DIRECT, NODE)
+    second.of(CAROL).choice.unreachable(RouteMode.DIRECT, NODE)
+    first.remember()
+    second.remember()
+    third = bench.engines()
+    assert third.of(BOB).choice.mode is RouteMode.RELAY
+    assert third.of(CAROL).choice.mode is RouteMode.RELAY
+
+
+def test_another_network_is_another_matter(bench: Bench) -> None:
+    first = bench.engines()
+    first.of(BOB).choice.unreachable(RouteMode.DIRECT, NODE)
+    first.remember()
+    bench.network = "10.1.2.3"
+    assert bench.engines().of(BOB).choice.mode is RouteMode.DIRECT
