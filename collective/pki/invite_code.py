@@ -54,7 +54,7 @@ _LIKELY_LEAST: Final = 16
 """A run of so many characters that a code may have is taken for one that is mistyped, not for words."""
 _INVISIBLE: Final = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad"))
 """What comes along unseen: byte order mark, marks of width and direction, soft hyphen."""
-_QUOTED: Final = re.compile(r"^[ \t>|]+|=$", re.MULTILINE)
+_QUOTED: Final = re.compile(r"^[ \t>|]+|=\r?$", re.MULTILINE)
 """What mail puts before a quoted line, and quoted-printable at the end of a wrapped one."""
 _BETWEEN: Final = re.compile(r"[-\s\u2010-\u2015]")
 """What may stand between two characters of a code."""

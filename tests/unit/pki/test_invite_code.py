@@ -139,6 +139,7 @@ PASTED = {
     "quoted": wrapped(TEXT, 60, "> "),
     "quoted twice": wrapped(CODE.url(), 60, ">> > "),
     "quoted-printable": wrapped(TEXT, 75, after="=\n"),
+    "quoted-printable, as mail ends lines": wrapped(TEXT, 75, after="=\r\n"),
     "in quotes": f'"{TEXT}"',
     "in single quotes": f"'{TEXT}'",
     "in typographic quotes": f"\u201e{TEXT}\u201c",
