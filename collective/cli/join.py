@@ -94,9 +94,8 @@ def join(
     if as_what is None and told_of_a_node:
         as_what = "node"
     told_of_a_person = global_id is not None or bool(display_name)
-    if (
-        as_what is None and parsed.kind is not None
-    ):  # the code says it, but for flags of the other kind
+    if as_what is None and parsed.kind is not None:
+        # the code says it, but for flags of the other kind
         is_for_a_node = admitted(parsed) == "a node" and not told_of_a_person
         as_what = "node" if is_for_a_node else "person"
     kind = questions.text(

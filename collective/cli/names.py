@@ -164,7 +164,7 @@ def mv(
         try:
             return await collective.move(source, destination)
         except ConflictError:
-            if not await _is_directory(collective, destination):
+            if not await is_directory(collective, destination):
                 raise
         return await collective.move(source, below)
 
@@ -173,7 +173,8 @@ def mv(
         output.as_json(output.entry_json(entry))
 
 
-async def _is_directory(collective: Collective, path: str) -> bool:
+async def is_directory(collective: Collective, path: str) -> bool:
+    """Tell whether a directory is at ``path``, as far as the caller may see it."""
     try:
         return not (await collective.stat(path)).kind.is_leaf
     except CollectiveError:

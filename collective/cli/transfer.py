@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collective.cli import output
+from collective.cli.names import PathArgument, is_directory
 from collective.cli.options import Invocation, command
 from collective.cli.progress import Meter
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, NotFoundError, PartialError, UsageError
+from collective.core.errors import NotFoundError, PartialError, UsageError
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
@@ -26,8 +27,6 @@ if TYPE_CHECKING:  # heavy
     from collective.client.trees.result import LeftOut, TreeResult
 
 app = typer.Typer()
-
-PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Like /shared/a.txt.")]
 
 
 @app.command()
@@ -142,13 +141,7 @@ async def _tree_meter(clock: Clock) -> AsyncIterator[tuple[Meter, TreeResult]]:
 async def _into(collective: Collective, path: str, name: str) -> str:
     """Return where a file goes: below ``path`` if that ends in ``/`` or is a directory."""
     below = str(FilePath.parse(path).child(name))
-    if path.endswith("/"):
-        return below
-    try:
-        entry = await collective.stat(path)
-    except CollectiveError:
-        return path
-    return path if entry.kind.is_leaf else below
+    return below if path.endswith("/") or await is_directory(collective, path) else path
 
 
 @app.command()

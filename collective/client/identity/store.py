@@ -298,30 +298,35 @@ class IdentityStore:
 
     def take_addresses(self, collective: JoinedCollective, found: tuple[Address, ...]) -> None:
         """Keep where the coordinator was found, before where it was known to be; it has proven itself."""
-        with self._locked():
-            if not self._disk.exists(self.place.facts(collective.name)):
-                return
-            known = self._collective(collective.name)
+
+        def taken(known: JoinedCollective) -> JoinedCollective:
             kept = _with(found, known.coordinator_addresses)
-            if kept != known.coordinator_addresses:
-                facts = known._replace(coordinator_addresses=kept)
-                self._write(self.place.facts(known.name), facts.encode())
+            return known._replace(coordinator_addresses=kept)
+
+        self._change(collective.name, taken)
 
     def was_told_nothing(self, collective: JoinedCollective) -> None:
         """Remember that the coordinator was asked and could not say; it is asked again later."""
-        with self._locked():
-            if self._disk.exists(self.place.facts(collective.name)):
-                facts = self._collective(collective.name)._replace(told_ms=self._now_ms())
-                self._write(self.place.facts(facts.name), facts.encode())
+        self._change(collective.name, lambda known: known._replace(told_ms=self._now_ms()))
 
     def note_peer_of(self, name: str, digest: bytes) -> None:
         """Remember that the member whose CA's key has ``digest`` knows the collective as its peer."""
+
+        def noted(known: JoinedCollective) -> JoinedCollective:
+            others = [one for one in known.peer_of if one != digest.hex()]
+            return known._replace(peer_of=(*others, digest.hex())[-PEER_OF_MAX:])
+
+        self._change(name, noted)
+
+    def _change(self, name: str, changed: Callable[[JoinedCollective], JoinedCollective]) -> None:
+        """Write what ``changed`` makes of a collective, if it was not left meanwhile and that is something else."""
         with self._locked():
-            if self._disk.exists(self.place.facts(name)):
-                known = self._collective(name)
-                others = [one for one in known.peer_of if one != digest.hex()]
-                told = (*others, digest.hex())[-PEER_OF_MAX:]
-                self._write(self.place.facts(name), known._replace(peer_of=told).encode())
+            if not self._disk.exists(self.place.facts(name)):
+                return
+            known = self._collective(name)
+            facts = changed(known)
+            if facts != known:
+                self._write(self.place.facts(name), facts.encode())
 
     # --- files -----------------------------------------------------------------------------------
 

@@ -65,20 +65,20 @@ class DirectTrial:
         await self._tasks.close()
 
     async def _try(self, route: Route, node: SpiffeId) -> None:
-        attempt = asyncio.ensure_future(self._chunks.reach(route))
+        overdue = asyncio.get_running_loop().call_later(DELAY_S, self._relay_meanwhile)
         try:
-            await asyncio.wait([attempt], timeout=DELAY_S)
-            if not attempt.done():
-                self._choice.relay_meanwhile()
-                self._tell()
-            await attempt
+            await self._chunks.reach(route)
             self._choice.worked(RouteMode.DIRECT)
         except CollectiveError:
             self._choice.missed(node)
         finally:
-            attempt.cancel()
+            overdue.cancel()
             self._trying.discard(node)
             self._tell()
+
+    def _relay_meanwhile(self) -> None:
+        self._choice.relay_meanwhile()
+        self._tell()
 
     def _tell(self) -> None:
         for news in self._waiting:
