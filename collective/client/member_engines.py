@@ -1,7 +1,8 @@
 """What moves bytes to and from each member: each has an engine, which learns the way to that member alone.
 
-Where none of a member's nodes could be reached directly, that is noted for ten minutes for the network that this
-machine is in, so that the next commands begin with what works; a direct way that works clears the note.
+Where none of a member's nodes answered directly in time, that is noted for ten minutes for the network that this
+machine is in, so that the next commands begin with what works.  The note is a hint: a command that moves much looks
+for a direct way again, and one that is found clears the note.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ NOTED_MAX: Final = 256
 class MakeEngine(Protocol):
     """Makes an engine."""
 
-    def __call__(self, domain: Domain, *, is_cut_off: bool) -> Engine:
-        """Make one for a member; ``is_cut_off``: none of its nodes could be reached the last time."""
+    def __call__(self, domain: Domain, *, relay_first: bool) -> Engine:
+        """Make one for a member; ``relay_first``: no node of it answered directly the last time."""
         ...
 
 
 class RouteNotes:
-    """Which members' nodes could not be reached, on disk; only ever a hint."""
+    """Which members' nodes did not answer directly, on disk; only ever a hint."""
 
     def __init__(
         self, path: str | None, disk: Disk, clock: Clock, network: Callable[[], str]
@@ -95,8 +96,8 @@ class MemberEngines:
             self._noted = self._notes.read()
         engine = self._engines.get(domain)
         if engine is None:
-            is_cut_off = bool(self._noted) and self._notes.name(domain) in self._noted
-            engine = self._engines[domain] = self._make(domain, is_cut_off=is_cut_off)
+            is_noted = bool(self._noted) and self._notes.name(domain) in self._noted
+            engine = self._engines[domain] = self._make(domain, relay_first=is_noted)
         return engine
 
     async def close(self) -> None:

@@ -92,8 +92,8 @@ class Transfers:
         files = RemoteTransfers.over(channel, control)
         call = Call.of_client(who)
 
-        def make(domain: Domain, *, is_cut_off: bool) -> Engine:
-            told = replace(options, is_cut_off=is_cut_off)
+        def make(domain: Domain, *, relay_first: bool) -> Engine:
+            told = replace(options, relay_first=relay_first)
             if (
                 domain != who.trust_domain
             ):  # its coordinator knows who is dead there, and who is not

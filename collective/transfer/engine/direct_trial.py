@@ -9,7 +9,7 @@ timeout, and a node far away is not taken for one behind a firewall.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -26,8 +26,11 @@ DELAY_S: Final = 0.25
 class Reaches(Protocol):
     """Connects to the first hop of a route, and keeps the connection."""
 
-    async def reach(self, route: Route) -> None:
-        """Return when a connection stands; UnreachableError, RejectedError where none can be made."""
+    async def reach(self, route: Route, *, stands: Callable[[], None]) -> None:
+        """Return when the hop has answered; UnreachableError, RejectedError where it does not.
+
+        ``stands`` is called when there is a connection: within one trip the hop may still refuse it.
+        """
         ...
 
 
@@ -65,9 +68,9 @@ class DirectTrial:
         await self._tasks.close()
 
     async def _try(self, route: Route, node: SpiffeId) -> None:
-        overdue = asyncio.get_running_loop().call_later(DELAY_S, self._relay_meanwhile)
+        overdue = asyncio.get_running_loop().call_later(DELAY_S, self._overdue, node)
         try:
-            await self._chunks.reach(route)
+            await self._chunks.reach(route, stands=overdue.cancel)
             self._choice.worked(RouteMode.DIRECT)
         except CollectiveError:
             self._choice.missed(node)
@@ -76,8 +79,8 @@ class DirectTrial:
             self._trying.discard(node)
             self._tell()
 
-    def _relay_meanwhile(self) -> None:
-        self._choice.relay_meanwhile()
+    def _overdue(self, node: SpiffeId) -> None:
+        self._choice.overdue(node)
         self._tell()
 
     def _tell(self) -> None:

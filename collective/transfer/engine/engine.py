@@ -59,8 +59,11 @@ class ChunkTransport(Protocol):
         """Send a chunk along ``route``."""
         ...
 
-    async def reach(self, route: Route) -> None:
-        """Return when a connection to the first hop of ``route`` stands; it is kept for what comes."""
+    async def reach(self, route: Route, *, stands: Callable[[], None]) -> None:
+        """Return when the first hop of ``route`` has answered; the connection is kept for what comes.
+
+        ``stands`` is called when there is a connection, before the hop has said whether it admits us.
+        """
         ...
 
     async def get(
@@ -102,7 +105,8 @@ class Engine:
         choice = RouteChoice(
             health,
             may_relay=options.may_relay,
-            relay_after=0 if options.is_cut_off else options.relay_after,
+            relay_after=options.relay_after,
+            relay_first=options.relay_first,
         )
         return cls(
             chunks,

@@ -28,5 +28,5 @@ class TransferOptions:
     """Whether to go through the coordinator where no node can be reached directly."""
     relay_after: int = 2
     """Nodes that cannot be reached directly, with none ever having been, before that is tried."""
-    is_cut_off: bool = False
-    """No node could be reached directly a while ago: that is not tried first."""
+    relay_first: bool = False
+    """No node could be reached directly a while ago: that is tried once much has been relayed."""

@@ -18,6 +18,9 @@ AVOID_FOR_S: Final = 30.0
 """How long a node that did not answer is avoided."""
 RELAY_AFTER_NODES: Final = 2
 """Nodes that cannot be reached directly, with none ever having been, before relay is tried."""
+RELAYED_FIRST: Final = 8
+"""Relayed answers after which a hint that there is no direct way is put to the test: what ends before
+gains nothing by a direct way."""
 
 
 class NodeHealth:
@@ -70,35 +73,48 @@ class NodeHealth:
 
 
 class RouteChoice:
-    """Direct first; relay when no node can be reached directly; remembered for the life of the engine.
+    """Direct first; relay where no node can be reached directly; remembered for the life of the engine.
 
-    One node that refuses is dead; several, with none that ever answered, mean that there is no
-    direct way.
+    One node that cannot be reached is dead; several, with none that ever answered, mean that there is
+    no direct way: this process is *cut off*.  While an attempt is *overdue*, transfers are relayed, and
+    whether there is a direct way stays open until it ends.
     """
 
     def __init__(
-        self, health: NodeHealth, *, may_relay: bool = True, relay_after: int = RELAY_AFTER_NODES
+        self,
+        health: NodeHealth,
+        *,
+        may_relay: bool = True,
+        relay_after: int = RELAY_AFTER_NODES,
+        relay_first: bool = False,
     ) -> None:
-        """Begin with direct; what ``health`` holds against nodes is forgotten on the change.
+        """Begin with direct; what ``health`` holds against nodes is forgotten where relay begins.
 
-        ``relay_after``: nodes that could not be reached before relay is tried.
+        Args:
+            health: of the nodes.
+            may_relay: whether there is another way than the direct one.
+            relay_after: nodes that could not be reached before this process counts as cut off.
+            relay_first: begin with relay, and look for a direct way once much has been relayed.
         """
         self._health = health
         self._relay_after = relay_after
         self._may_relay = may_relay
+        self._hinted = RELAYED_FIRST if relay_first and may_relay else 0
+        """Relayed answers until the hint no longer counts."""
         self._direct_worked = False
-        self._meanwhile = False
-        """Whether relay is used because no direct attempt has come to an end yet."""
+        self._overdue: set[SpiffeId] = set()
+        """Nodes to which a direct attempt has been under way for too long to wait for it."""
         self._unreached: set[SpiffeId] = set()
 
     @property
     def mode(self) -> RouteMode:
         """The mode to ask the coordinator for."""
-        return RouteMode.RELAY if self._is_cut_off or self._meanwhile else RouteMode.DIRECT
+        is_relayed = self._is_cut_off or self._overdue or self._hinted
+        return RouteMode.RELAY if is_relayed else RouteMode.DIRECT
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not known yet if there is a direct way, and another could be gone."""
+        """Whether direct attempts are still to show if there is a direct way, and relay is another."""
         return self._may_relay and not self._direct_worked and not self._is_cut_off
 
     @property
@@ -114,32 +130,38 @@ class RouteChoice:
         return route.mode is RouteMode.DIRECT and self.mode is RouteMode.RELAY
 
     def worked(self, mode: RouteMode) -> None:
-        """Note that the first hop of a route of ``mode`` was reached."""
+        """Note that the first hop of a route of ``mode`` answered."""
         if mode is RouteMode.DIRECT:
             self._direct_worked = True
-            self._meanwhile = False
+            self._overdue.clear()
+            self._hinted = 0
+        elif self._hinted:
+            self._hinted -= 1
 
-    def relay_meanwhile(self) -> None:
-        """Relay until a direct attempt that is under way comes to an end."""
+    def overdue(self, node: SpiffeId) -> None:
+        """Relay until the direct attempt to reach ``node``, which takes long, comes to its end."""
         if self.is_open:
-            self._meanwhile = True
+            self._overdue.add(node)
+            self._forgive()
 
     def missed(self, node: SpiffeId) -> None:
         """Note that a direct attempt has come to its end without ``node``."""
-        self._meanwhile = False
+        self._overdue.discard(node)
         self.unreachable(RouteMode.DIRECT, node)
 
     def unreachable(self, mode: RouteMode, node: SpiffeId | None) -> None:
-        """Note that ``node`` could not be reached; it is avoided, or relay begins."""
-        before = self.mode
-        if mode is not before:  # by now it goes another way, which says nothing against the node
-            return
+        """Note that ``node`` could not be reached; it is avoided unless it is reached by relay from now on."""
         if node is None:
             return
-        self._health.avoid(node)
-        if mode is RouteMode.DIRECT:
-            self._unreached.add(node)
-        if self.mode is not before:
+        if mode is RouteMode.RELAY:
+            if self.mode is mode:  # else it goes another way by now, which says nothing against it
+                self._health.avoid(node)
+            return
+        was_cut_off = self._is_cut_off
+        self._unreached.add(node)
+        if self.mode is RouteMode.DIRECT:
+            self._health.avoid(node)
+        elif not was_cut_off:
             self._forgive()
 
     def relay_to_the_rest(self) -> bool:
@@ -148,10 +170,10 @@ class RouteChoice:
         For when there are too few without them: whether they are dead is then the coordinator's to find out.
         Return whether it begins.
         """
-        before = self.mode
-        if self._unreached:
-            self._relay_after = min(self._relay_after, len(self._unreached))
-        if self.mode is before:
+        if self.mode is RouteMode.RELAY or not self._unreached:
+            return False
+        self._relay_after = min(self._relay_after, len(self._unreached))
+        if not self._is_cut_off:
             return False
         self._forgive()
         return True

@@ -7,7 +7,7 @@ the others of its connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -177,15 +177,22 @@ class ChunkClient:
             self._links, peer, patience or self._limits.patience, header, source, on_progress
         )
 
-    async def reach(self, route: Route) -> None:
-        """Return when a connection to the first hop of ``route`` stands; it is kept for a while.
+    async def reach(self, route: Route, *, stands: Callable[[], None]) -> None:
+        """Return when the first hop of ``route`` has answered; the connection is kept for a while.
+
+        Args:
+            route: as the coordinator gave it.
+            stands: called when there is a connection.  By TLS 1.3 the hop has not said by then whether it
+                admits this certificate, so a connection alone shows nothing.
 
         Raises:
-            UnreachableError: none can be opened within the deadline.
+            UnreachableError: none can be opened within the deadline, or it is closed without an answer.
             RejectedError: somebody else answers.
         """
         peer = _first_peer(route)
-        await self._links.link(peer.identity, peer.addresses)
+        link = await self._links.link(peer.identity, peer.addresses)
+        stands()
+        await link.connection.heard(self._limits.dial_s)
 
     async def get(
         self,

@@ -76,6 +76,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         self._lost: CollectiveError | None = None
         self._write_paused = False
         self._writers: list[asyncio.Future[None]] = []
+        self._listeners: list[asyncio.Future[None]] = []
+        """Who waits for the first frame."""
         self._trash: memoryview | None = None
         self.frames_received = 0
         """Liveness: goes up with every frame."""
@@ -127,6 +129,27 @@ class ChunkConnection(asyncio.BufferedProtocol):
                 if future in self._writers:
                     self._writers.remove(future)
         if self._lost is not None:
+            raise self._lost
+
+    async def heard(self, within_s: float) -> None:
+        """Return once the peer has sent a frame on this connection, if need be because it is asked to.
+
+        Raises:
+            UnreachableError: the connection ended before, or nothing came for ``within_s`` seconds.
+        """
+        if not self.frames_received:
+            self.send(FrameType.PING, 0)
+        try:
+            async with asyncio.timeout(within_s):
+                while not self.frames_received and self._lost is None:
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._listeners.append(future)
+                    await future
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"The peer sent nothing for {within_s:g} s; try again or another way."
+            ) from error
+        if not self.frames_received and self._lost is not None:
             raise self._lost
 
     def send(
@@ -205,6 +228,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
             return
         self._lost = error
         self._wake_writers()
+        self._wake_listeners()
         self.handler.connection_lost(error)
 
     # --- asyncio.BufferedProtocol ---
@@ -263,18 +287,28 @@ class ChunkConnection(asyncio.BufferedProtocol):
 
     def _wake_writers(self) -> None:
         writers, self._writers = self._writers, []
-        for future in writers:
-            if not future.done():
-                future.set_result(None)
+        _wake(writers)
+
+    def _wake_listeners(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        _wake(listeners)
 
     # --- FrameSink ---
 
     def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Answer PING, pass the rest to the handler."""
         self.frames_received += 1
+        if self._listeners:
+            self._wake_listeners()
         if frame.type is FrameType.PING:
             self.answer(FrameType.PONG, 0)
             return None
         if frame.type is FrameType.PONG:
             return None
         return self.handler.frame_begun(frame, head)
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

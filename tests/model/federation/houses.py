@@ -109,7 +109,7 @@ class Depot:
             answers.append(PutAnswer(node, sign_receipt(key, receipt)))
         return Put(answers, None)
 
-    async def reach(self, route: Route) -> None:
+    async def reach(self, route: Route, *, stands: Callable[[], None]) -> None:
         raise AssertionError("a coordinator tries no way beside another")
 
     async def get(

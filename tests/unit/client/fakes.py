@@ -130,6 +130,8 @@ class FakeNodes:
     direct_works: bool = True
     direct_after_s: float = 0.0
     """How long a direct connection takes; infinite behind a firewall that drops."""
+    admits: bool = True
+    """Whether nodes take our certificate: else they close a connection just after it stands."""
     puts: int = 0
     gets: list[tuple[str, bytes]] = field(default_factory=list)
     in_flight: int = 0
@@ -144,7 +146,9 @@ class FakeNodes:
         self.puts += 1
         return FakeSending(self, route, b"".join(bytes(part) for part in parts))
 
-    async def reach(self, route: values.Route) -> None:
+    async def reach(
+        self, route: values.Route, *, stands: Callable[[], None] = lambda: None
+    ) -> None:
         first = Ticket.parse(route.hops[0].body)
         if first.forward_only:
             return
@@ -156,6 +160,9 @@ class FakeNodes:
             or self.state.get(first.node) == "down"
         ):
             raise UnreachableError("No connection to the node.")
+        stands()
+        if not self.admits:
+            raise UnreachableError("The peer closed the connection.")
 
     async def get(
         self, route: values.Route, *, on_progress: Callable[[int], None] | None = None
@@ -197,7 +204,9 @@ class FakeSending:
     async def _run(self) -> Any:
         nodes = self._nodes
         tickets = [Ticket.parse(hop.body) for hop in self._path.hops]
-        if not tickets[0].forward_only and (nodes.direct_after_s or not nodes.direct_works):
+        if not tickets[0].forward_only and (
+            nodes.direct_after_s or not nodes.direct_works or not nodes.admits
+        ):
             await nodes.reach(self._path)
         assert chunk_id(self._stored) == self._path.chunk
         for position, ticket in enumerate(t for t in tickets if not t.forward_only):
@@ -499,8 +508,8 @@ class World:
         def engine(options: ClientOptions) -> Engine:
             return Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), options)
 
-        def to_peer(domain: Domain, *, is_cut_off: bool) -> Engine:
-            del is_cut_off
+        def to_peer(domain: Domain, *, relay_first: bool) -> Engine:
+            del relay_first
             return engine(dataclasses.replace(self.options, relay_after=1))
 
         self.session = Session(

@@ -30,9 +30,9 @@ class Bench:
         """Return those of another run of the program."""
         nothing = cast("Any", None)
 
-        def make(domain: Domain, *, is_cut_off: bool) -> Engine:
+        def make(domain: Domain, *, relay_first: bool) -> Engine:
             del domain
-            options = TransferOptions(relay_after=1, is_cut_off=is_cut_off)
+            options = TransferOptions(relay_after=1, relay_first=relay_first)
             return Engine.of(nothing, nothing, nothing, world_of(self.clock), options)
 
         notes = RouteNotes(str(self.path), REAL.disk, self.clock, lambda: self.network)

@@ -204,6 +204,30 @@ async def test_relay_is_used_where_nodes_cannot_be_reached(
     assert await world.collective.read("/s/a") == b"x"
 
 
+async def test_nodes_that_close_each_connection_are_not_taken_for_reached(
+    make_world: Callable[..., World],
+) -> None:
+    """By TLS 1.3 a certificate is refused just after the connection stands: no direct way is one that works."""
+    world = make_world(nodes=3)
+    world.nodes.admits = False
+    await world.collective.write("/s/a", b"x")
+    assert await world.collective.read("/s/a") == b"x"
+    assert mode_of(world) is RouteMode.RELAY
+
+
+async def test_a_hint_costs_a_long_transfer_no_direct_way(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(relay_first=True)
+    await world.collective.write("/s/a", b"x")
+    assert await world.collective.read("/s/a") == b"x"
+    assert mode_of(world) is RouteMode.RELAY, "what is short goes by what worked"
+    for number in range(4):
+        await world.collective.write(f"/s/{number}", b"y")
+    assert mode_of(world) is RouteMode.DIRECT
+    await world.session.engine.trial.close()
+
+
 def mode_of(world: World) -> RouteMode:
     return world.session.engine.choice.mode
 
@@ -242,9 +266,9 @@ async def test_nodes_that_answer_at_once_are_asked_directly(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world()
-    meanwhile: list[None] = []
+    meanwhile: list[SpiffeId] = []
     choice = world.session.engine.choice
-    monkeypatch.setattr(type(choice), "relay_meanwhile", lambda _: meanwhile.append(None))
+    monkeypatch.setattr(type(choice), "overdue", lambda _, node: meanwhile.append(node))
     await world.collective.write("/s/a", b"x")
     assert await world.collective.read("/s/a") == b"x"
     assert not meanwhile

@@ -174,7 +174,7 @@ class Farm:
         self.puts.append(Put(results, failure, self.stalled, hangs=hangs))
         return self.puts[-1]
 
-    async def reach(self, route: Route) -> None:
+    async def reach(self, route: Route, *, stands: Callable[[], None]) -> None:
         raise AssertionError("a coordinator relays to nobody, and tries no way beside another")
 
     async def get(

@@ -618,6 +618,43 @@ async def test_answer_type_as_request_ends_the_connection(world: World) -> None:
     assert not hops[0].server._connections
 
 
+async def test_a_hop_is_reached_once_it_has_answered(world: World) -> None:
+    [hop] = hops = world.chain("a")
+    stood: list[int] = []
+    where = route(hops, CHUNK, len(DATA), GET)
+    await world.client.reach(where, stands=lambda: stood.append(world.dialer.dials))
+    assert stood == [1]
+    [link] = world.client._links._links[hop.identity]
+    assert link.connection.frames_received == 1
+    await world.client.reach(where, stands=lambda: stood.append(world.dialer.dials))
+    assert link.connection.frames_received == 1, "that is known"
+    assert stood == [1, 1]
+
+
+async def test_a_hop_that_closes_the_connection_once_it_stands_was_not_reached(
+    world: World,
+) -> None:
+    hops = world.chain("a")
+
+    def refuse() -> None:
+        world.dialer.transports[0][1].abort()
+
+    with pytest.raises(UnreachableError):
+        await world.client.reach(route(hops, CHUNK, len(DATA), GET), stands=refuse)
+
+
+async def test_a_hop_that_says_nothing_was_not_reached(world: World) -> None:
+    hops = world.chain("a")
+
+    def hang() -> None:
+        world.dialer.transports[0][1].stuck = True
+
+    client = ChunkClient(world.dialer, world.pool, REAL.threads, limits=ClientLimits(dial_s=0.05))
+    async with client:
+        with pytest.raises(UnreachableError, match="sent nothing for"):
+            await client.reach(route(hops, CHUNK, len(DATA), GET), stands=hang)
+
+
 async def test_server_that_ends_every_connection_is_unreachable_not_a_loop(world: World) -> None:
     [hop] = hops = world.chain("a")
     await hop.server.close(0.0)
