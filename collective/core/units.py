@@ -99,6 +99,11 @@ class Address(NamedTuple):
             return self
         return Address("::1" if self.host == "::" else "127.0.0.1", self.port)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only the machine that listens on it can mean it."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
     @classmethod
     def parse(cls, text: str, *, default_port: int | None = None) -> Address:
         """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``.

@@ -136,6 +136,14 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a member can be found."""
+
+    coordinator: tuple[Address, ...] = ()
+    bootstrap: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatAnswer:
     """What a node is told in return."""
 
@@ -154,6 +162,7 @@ class HeartbeatAnswer:
     """CAs that count, the one that signs nodes first."""
     link_ders: Sequence[bytes]
     """The old CA's word for the new one, while one takes the other's place."""
+    whereabouts: Whereabouts
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ class OwnBundle:
         self._told = None
 
     @property
+    def bootstraps(self) -> tuple[Address, ...]:
+        """Where this member's bootstraps are found."""
+        return self._bootstraps
+
+    @property
     def domain(self) -> Domain:
         """The member's own."""
         return self._own.domain

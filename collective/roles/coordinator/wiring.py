@@ -65,6 +65,7 @@ from collective.member.trust.revocations import Revocations
 from collective.member.trust.revoking import Revoking
 from collective.member.trust.rotation import Rotation
 from collective.member.wakes import Wakes
+from collective.model.nodes import Whereabouts
 from collective.placement.node_states import Timers
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.addresses import bootstrap_addresses
@@ -441,6 +442,7 @@ def _registry(
         ground.keys,
         ground.macs,
         revocations,
+        whereabouts=lambda: Whereabouts(ground.own.addresses, ground.federation.bundle.bootstraps),
         interval_s=ground.settings.heartbeat_interval_s,
     )
     registry = NodeRegistry(catalog, nodes, enrolled, words, ground.wakes, ground.metrics)

@@ -95,6 +95,7 @@ class NodeRole:
         self._settings = _below(self._settings, await self._base())
         enrolled = await Enrolment(self._settings, self._world, self._links).enrol()
         store = self._store = await self._open_store(enrolled)
+        enrolled = replace(enrolled, notes=replace(enrolled.notes, store_uuid=store.uuid))
         self._closing.push_async_callback(store.close)
         watch = self._watch = DiskWatch(
             self.name,

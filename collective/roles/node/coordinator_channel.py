@@ -30,6 +30,10 @@ class Bootstrap:
         self._links = links
         self._clock = clock
 
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Ask at ``addresses`` from now on."""
+        self._addresses = tuple(addresses)
+
     @property
     def is_known(self) -> bool:
         """Whether there is anybody to ask."""
@@ -98,6 +102,10 @@ class CoordinatorChannel:
         """Look for the coordinator at ``addresses`` from the next call on that asks for a renewed channel."""
         self._addresses = tuple(addresses)
         self._has_moved = True
+
+    def learn(self, addresses: Sequence[Address]) -> None:
+        """Look for the coordinator at ``addresses`` once the present channel is gone."""
+        self._addresses = tuple(addresses)
 
     async def drop(self) -> None:
         """Close the channel; the next call opens another."""

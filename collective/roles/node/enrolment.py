@@ -32,7 +32,6 @@ from collective.core.errors import (
 from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings
 from collective.core.small_files import read_small
-from collective.core.units import Address
 from collective.core.work import retry
 from collective.core.world import World
 from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
@@ -277,15 +276,3 @@ class Enrolment:
         fresh = old.renewed(joined.certificate)
         write_certificate(old.certificate_path, joined.certificate, disk=self._disk)
         return replace(found, credentials=fresh)
-
-
-def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:
-    """Return where to look for the coordinator: what was set first, then what it told."""
-    own = settings.coordinator_address
-    if own is not None and own.is_wildcard:
-        own = Address("127.0.0.1" if own.host == "0.0.0.0" else "::1", own.port)  # noqa: S104
-    addresses = (own,) if own is not None else ()
-    found = tuple(dict.fromkeys((*addresses, *notes.coordinator_addresses)))
-    if not found:
-        raise SettingsError("Set COLLECTIVE_COORDINATOR_ADDRESS: no coordinator is known.")
-    return found

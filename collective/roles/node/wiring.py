@@ -25,8 +25,8 @@ from collective.roles.node.compaction import compaction
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.coordinator_word import CoordinatorWord
-from collective.roles.node.enrolment import Enrolled, coordinator_addresses
-from collective.roles.node.enrolment_notes import NodeNotes
+from collective.roles.node.enrolment import Enrolled
+from collective.roles.node.enrolment_notes import record_path
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
@@ -38,6 +38,7 @@ from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.roles.node.trust import NodeTrust
+from collective.roles.node.whereabouts import MemberAddresses, coordinator_addresses
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
 from collective.rpc.health import HealthService
@@ -90,13 +91,13 @@ class Working:
     heartbeat: Heartbeat
     bound: Address
     """Where the node listens."""
-    notes: NodeNotes
+    addresses: MemberAddresses
     others: Sequence[Worker]
 
     def move(self, settings: ServeSettings) -> None:
         """Be found, and find the coordinator, where ``settings`` say."""
         self.facts.move(advertised(settings, self.bound, platform.node()))
-        self.channel.move(coordinator_addresses(settings, self.notes))
+        self.addresses.move(settings)
 
 
 def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Serving:
@@ -156,6 +157,8 @@ def wire_working(
     bootstrap = Bootstrap(identity, notes.bootstrap_addresses, links, clock)
     where = coordinator_addresses(settings, notes)
     channel = CoordinatorChannel(identity, gate, where, bootstrap, links)
+    record = record_path(settings.cert_dir, kept.enrolled.node)
+    addresses = MemberAddresses(settings, notes, record, channel, bootstrap, world)
     renewal = Renewal(identity, channel, bootstrap, serving.trust, world)
     own = OwnFacts(
         identity.credentials.identity,
@@ -166,7 +169,7 @@ def wire_working(
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     inventory = InventoryReport(channel, facts)
     word = CoordinatorWord(
-        own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory
+        own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory, addresses
     )
     heartbeat = Heartbeat(
         channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
@@ -184,6 +187,6 @@ def wire_working(
         facts,
         heartbeat,
         bound,
-        notes,
+        addresses,
         (inventory, renewal, scrubber, compaction(kept.store), kept.watch),
     )

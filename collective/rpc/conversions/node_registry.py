@@ -17,9 +17,10 @@ from collective.model.nodes import (
     Position,
     RevokedStatement,
     StatedPosition,
+    Whereabouts,
 )
 from collective.placement.challenges import Answer
-from collective.rpc.conversions.addresses import addresses_from
+from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages, addresses_from
 from collective.rpc.gen.collective.v1 import node as node_pb
 
 PAGE_MAX_COPIES: Final = 50_000
@@ -116,6 +117,15 @@ def heartbeat_answer_message(answer: HeartbeatAnswer) -> node_pb.HeartbeatRespon
         coordinator=str(answer.coordinator),
         trusted_ca_ders=list(answer.trusted_ders),
         ca_link_ders=list(answer.link_ders),
+        coordinator_addresses=address_messages(answer.whereabouts.coordinator[:ADDRESSES_MAX]),
+        bootstrap_addresses=address_messages(answer.whereabouts.bootstrap[:ADDRESSES_MAX]),
+    )
+
+
+def whereabouts_from(answer: node_pb.HeartbeatResponse) -> Whereabouts:
+    """Return where the coordinator that answered says that it can be found; UsageError for what is none."""
+    return Whereabouts(
+        addresses_from(answer.coordinator_addresses), addresses_from(answer.bootstrap_addresses)
     )
 
 

@@ -11,6 +11,7 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.core.units import Address
 from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.heartbeat_answers import Words
 from collective.member.nodes.inventory_schedule import INVENTORY_S
@@ -22,7 +23,7 @@ from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
-from collective.model.nodes import NodeState, Position, StatedPosition
+from collective.model.nodes import NodeState, Position, StatedPosition, Whereabouts
 from collective.model.transfers import RouteMode
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
@@ -71,6 +72,9 @@ class Told:
         return []
 
 
+WHERE = Whereabouts((Address("nas.lan", 8001),), (Address("nas.lan", 9001),))
+
+
 def revocations_of(here: Scene, gate: Gate | None = None) -> Revocations:
     keys, table = here.world.keys, here.world.table
     return Revocations(
@@ -94,7 +98,13 @@ def service(
         CertificatesSeen(DOMAIN, SeesAll()),
     )
     words = Words(
-        Told(), here.catalog.restores, keys, StatementMacs(keys), revocations, interval_s=2.0
+        Told(),
+        here.catalog.restores,
+        keys,
+        StatementMacs(keys),
+        revocations,
+        whereabouts=lambda: WHERE,
+        interval_s=2.0,
     )
     registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
     return RegistryService(registry, here.admission(), here.metrics, no_peers())
@@ -129,6 +139,8 @@ async def test_a_heartbeat_gives_keys_position_and_asks_for_the_inventory(tmp_pa
         assert answer.position is not None
         assert answer.position.catalog_id
         assert answer.coordinator == str(OWN)
+        assert [one.host for one in answer.coordinator_addresses] == ["nas.lan"]
+        assert [one.port for one in answer.bootstrap_addresses] == [9001]
 
 
 async def test_a_user_certificate_cannot_speak_as_a_node(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.invite_code import InviteCode
-from collective.roles.node.enrolment import Enrolment, coordinator_addresses
+from collective.roles.node.enrolment import Enrolment
 from collective.roles.node.enrolment_notes import NodeNotes
 from tests.worlds import LINKS, world_of
 
@@ -191,16 +191,3 @@ async def test_a_cert_dir_of_two_nodes_asks_which_one(tmp_path: Path, bootstrap:
         await enrolment(tmp_path, bootstrap).enrol()
     found = await enrolment(tmp_path, bootstrap, node_id=NodeId("two")).enrol()
     assert found.node == "two"
-
-
-def test_the_coordinator_is_looked_for_where_it_was_set_and_where_it_said() -> None:
-    settings = ServeSettings(
-        roles=frozenset({"node"}), coordinator_address=Address("0.0.0.0", 8001)
-    )
-    notes = NodeNotes(None, (Address("nas.lan", 8001), Address("127.0.0.1", 8001)))
-    assert coordinator_addresses(settings, notes) == (
-        Address("127.0.0.1", 8001),
-        Address("nas.lan", 8001),
-    )
-    with pytest.raises(SettingsError, match="COLLECTIVE_COORDINATOR_ADDRESS"):
-        coordinator_addresses(ServeSettings(roles=frozenset({"node"})), NodeNotes())

@@ -19,6 +19,7 @@ from collective.core.limits import MIB
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.core.work import IDLE
+from collective.model.nodes import Whereabouts
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.bad_copies import Problems
@@ -32,6 +33,7 @@ from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.node_memory import NodeMemory
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.conversions.node_registry import stated_from
+from collective.rpc.gen.collective.v1 import Address as Message
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import sign_adoption
 from collective.transfer.tickets.keys import TicketKey
@@ -116,6 +118,16 @@ class Who:
     credentials: Shown = field(default_factory=lambda: Shown("first"))
 
 
+class Elsewhere:
+    """Hears where the coordinator is."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def hear(self, told: Whereabouts) -> None:
+        self._bench.whereabouts.append(told)
+
+
 class Bench:
     """All that a heartbeat needs; stands for gate, renewal, disk and bootstrap as well."""
 
@@ -132,6 +144,7 @@ class Bench:
         self.peers_digest = b""
         self.trusted_digests = [b"a CA"]
         self.peers: list[tuple[Domain, Sequence[bytes], Sequence[str]]] = []
+        self.whereabouts: list[Whereabouts] = []
         self.asked = 0
         self.why = ""
         self.state = DiskState.OK
@@ -147,7 +160,9 @@ class Bench:
         self.heartbeat = Heartbeat(
             channel,
             facts,
-            CoordinatorWord(OWN, self.keys, self.memory, self, self, self.inventory),
+            CoordinatorWord(
+                OWN, self.keys, self.memory, self, self, self.inventory, Elsewhere(self)
+            ),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
@@ -203,6 +218,18 @@ async def test_a_heartbeat_tells_which_cas_are_trusted(bench: Bench) -> None:
     await bench.beat()
     told = [list(message.trusted_digests) for message in bench.coordinator.heard]
     assert told == [[b"a CA"], [b"a CA", b"its successor"]]
+
+
+async def test_an_answer_says_where_the_coordinator_is(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(
+        coordinator_addresses=[Message(host="nas.lan", port=8001)],
+        bootstrap_addresses=[Message(host="nas.lan", port=9001)],
+        interval_s=2.0,
+    )
+    await bench.beat()
+    assert bench.whereabouts == [
+        Whereabouts((Address("nas.lan", 8001),), (Address("nas.lan", 9001),))
+    ]
 
 
 async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench) -> None:

@@ -431,6 +431,17 @@ class HeartbeatResponse(betterproto2.Message):
 
     peers_digest: "bytes" = betterproto2.field(15, betterproto2.TYPE_BYTES)
 
+    coordinator_addresses: "list[__v1__.Address]" = betterproto2.field(
+        16, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    where this coordinator says that it is
+    """
+
+    bootstrap_addresses: "list[__v1__.Address]" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
     mac_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
     the request's MAC is this one; revoked is left out if it was there

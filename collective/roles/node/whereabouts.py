@@ -1,0 +1,94 @@
+"""Where a node looks for its coordinator and bootstrap, as it learns of other addresses.
+
+Each answer to a heartbeat says where the coordinator is.  What is new is kept on disk, so the node follows a
+coordinator that moves as long as one of the addresses that it knows still answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from collective.core.errors import CollectiveError, SettingsError
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.core.world import World
+from collective.model.nodes import Whereabouts
+from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.enrolment_notes import NodeNotes, save_notes
+
+KEPT_MAX: Final = 16
+"""Addresses that are known of each; the oldest go first."""
+
+
+def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:
+    """Return where to look for the coordinator: what was set first, then what it told."""
+    own = settings.coordinator_address
+    addresses = (own.near,) if own is not None else ()
+    found = tuple(dict.fromkeys((*addresses, *notes.coordinator_addresses)))
+    if not found:
+        raise SettingsError("Set COLLECTIVE_COORDINATOR_ADDRESS: no coordinator is known.")
+    return found
+
+
+def followed(told: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return ``told`` before what else was ``known``: that may be a way which the coordinator knows nothing of.
+
+    A coordinator to which no address was given tells its own loopback; elsewhere that leads nowhere.
+    """
+    is_here = any(one.is_loopback for one in known)
+    useful = [one for one in told if is_here or not one.is_loopback]
+    return tuple(dict.fromkeys((*useful, *known)))[:KEPT_MAX]
+
+
+class MemberAddresses:
+    """Keeps what is told, and has channel and bootstrap look there."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        notes: NodeNotes,
+        path: str,
+        channel: CoordinatorChannel,
+        bootstrap: Bootstrap,
+        world: World,
+    ) -> None:
+        """Begin with ``notes``, which are at ``path``."""
+        self._settings = settings
+        self._notes = notes
+        self._path = path
+        self._channel = channel
+        self._bootstrap = bootstrap
+        self._disk = world.disk
+        self._threads = world.threads
+        self._log = structlog.get_logger("collective.node.coordinator")
+
+    def move(self, settings: ServeSettings) -> None:
+        """Look where ``settings`` say, from now on."""
+        self._settings = settings
+        self._channel.move(coordinator_addresses(settings, self._notes))
+
+    async def hear(self, told: Whereabouts) -> None:
+        """Keep other addresses than before; where they cannot be written, they count until the end."""
+        notes = replace(
+            self._notes,
+            coordinator_addresses=followed(told.coordinator, self._notes.coordinator_addresses),
+            bootstrap_addresses=followed(told.bootstrap, self._notes.bootstrap_addresses),
+        )
+        if notes == self._notes:
+            return
+        self._notes = notes
+        self._channel.learn(coordinator_addresses(self._settings, notes))
+        self._bootstrap.move(notes.bootstrap_addresses)
+        try:
+            await self._threads.run(save_notes, self._path, notes, self._disk)
+        except (CollectiveError, OSError) as error:
+            self._log.error("addresses not kept", path=self._path, reason=str(error))
+            return
+        self._log.info(
+            "addresses learnt",
+            coordinator=[str(one) for one in notes.coordinator_addresses],
+            bootstrap=[str(one) for one in notes.bootstrap_addresses],
+        )
