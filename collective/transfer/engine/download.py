@@ -31,6 +31,9 @@ RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
 HOLES_AHEAD: Final = 64
 """Holes that are known and not delivered yet, at most; they need no memory worth a slot."""
+HEAD_START_S: Final = 0.05
+"""For the first chunk, before others share the way with it: what a reader waits for is its first byte.  On a
+fast network it is here by then; on a slow one the others lose no more than this."""
 ZEROS: Final = bytes(256 * limits.KIB)
 """What a hole is delivered as, block by block."""
 
@@ -219,6 +222,8 @@ class Download:
                 task = self._group.create_task(self._fetch(fetch, piece))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+                if position == self._offset:
+                    await asyncio.wait([piece.result], timeout=HEAD_START_S)
                 position = extent.offset + extent.length
         except CollectiveError as error:
             await self._slots.acquire()

@@ -7,6 +7,7 @@ import io
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -23,10 +24,11 @@ from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.model.transfers import RouteMode
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
+from collective.transfer.engine import download
 from collective.transfer.engine.direct_trial import DELAY_S
 from collective.transfer.engine.route_health import NodeHealth
 
-from .fakes import DIAL_S, World, node_name
+from .fakes import DIAL_S, FakeNodes, World, node_name
 
 pytestmark = pytest.mark.virtual_time
 
@@ -273,6 +275,53 @@ async def test_nodes_that_answer_at_once_are_asked_directly(
     assert await world.collective.read("/s/a") == b"x"
     assert not meanwhile
     assert not choice.is_open
+
+
+def held_back(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], asyncio.Event]:
+    """Have the first get of ``world`` wait for an event; count the gets under way at each begin."""
+    begun: list[int] = []
+    release = asyncio.Event()
+    real = type(world.nodes).get
+
+    async def get(nodes: FakeNodes, route: Any, **more: Any) -> Any:
+        begun.append(len(begun))
+        if len(begun) == 1:
+            await release.wait()
+        return await real(nodes, route, **more)
+
+    monkeypatch.setattr(type(world.nodes), "get", get)
+    return begun, release
+
+
+async def test_the_first_chunk_has_the_way_for_itself(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, data = make_world(), data_of(3 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/a", data)
+    begun, release = held_back(world, monkeypatch)
+    monkeypatch.setattr(download, "HEAD_START_S", 60.0)
+    reading = asyncio.create_task(world.collective.read("/s/a"))
+    while not begun:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(begun) == 1
+    release.set()
+    assert await reading == data
+    assert len(begun) == 3
+
+
+async def test_a_first_chunk_that_is_slow_keeps_the_others_waiting_for_a_moment_only(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, data = make_world(), data_of(3 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/a", data)
+    begun, release = held_back(world, monkeypatch)
+    reading = asyncio.create_task(world.collective.read("/s/a"))
+    while len(begun) < 3:
+        await asyncio.sleep(0.01)
+    release.set()
+    assert await reading == data
 
 
 async def test_a_coordinator_that_restarts_is_waited_for(make_world: Callable[..., World]) -> None:
