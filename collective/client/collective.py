@@ -28,7 +28,7 @@ from collective.rpc.remote.connection import Explain
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
-    from collective.client.copies import FileCopies
+    from collective.client.file_copies import FileCopies
     from collective.client.logins import Login, Logins
     from collective.client.options import ClientOptions
     from collective.client.people import People
@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
     from collective.transfer.engine.options import Progress
-    from collective.transfer.engine.sources import Source
+    from collective.transfer.engine.write_sources import Source
 
 T = TypeVar("T")
 
@@ -418,7 +418,7 @@ class Collective:
 
         The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
         copy goes on.  Between a member that this client has joined besides and another, this machine may have
-        to carry them: ``on_carried`` is called before it does (:mod:`~collective.client.carrying`).
+        to carry them: ``on_carried`` is called before it does (:mod:`~collective.client.copying_between_identities`).
         Raises as :meth:`write` and :meth:`open_read`.
         """
         old, new = FilePath.parse(source), FilePath.parse(target)
@@ -461,12 +461,12 @@ class Collective:
         self, source: FilePath, target: FilePath, on_carried: Callable[[], None] | None
     ) -> FileCopies:
         """Return what makes copies from who has ``source`` to who has ``target``."""
-        from collective.client.copies import CopiesWithin  # noqa: PLC0415 - see above
+        from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - see above
 
         one, other = await self._owners.of(source), await self._owners.of(target)
         if one is other:
             return CopiesWithin(one)
-        from collective.client.carrying import Carrying  # noqa: PLC0415 - few go straight
+        from collective.client.copying_between_identities import Carrying  # noqa: PLC0415 - few go straight
 
         return Carrying(self._owners.home, one, other, on_carried)
 

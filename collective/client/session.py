@@ -25,9 +25,9 @@ from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.engine.options import Progress
-from collective.transfer.engine.sources import Source, open_source
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
+from collective.transfer.engine.write_sources import Source, open_source
 
 Result = TypeVar("Result")
 

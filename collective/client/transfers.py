@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Final, Self
 
 from collective.client.local.put_get import LocalFiles
-from collective.client.member_engines import MemberEngines, RouteNotes
+from collective.client.member_engines import MemberEngines
 from collective.client.names import Names
 from collective.client.options import ClientOptions
 from collective.client.peer_trust import PeerTrust
+from collective.client.route_notes import RouteNotes
 from collective.client.session import Session
 from collective.client.trees.getting import TreeGet
 from collective.client.trees.notes import RootNote, TreeNotes
@@ -38,7 +39,7 @@ from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.engine.options import Progress
-from collective.transfer.engine.sources import Source
+from collective.transfer.engine.write_sources import Source
 from collective.transfer.stream.chunk_client import ChunkClient
 
 THREADS: Final = 4

@@ -162,7 +162,6 @@ class HeartbeatAnswer:
     """CAs that count, the one that signs nodes first."""
     link_ders: Sequence[bytes]
     """The old CA's word for the new one, while one takes the other's place."""
-    whereabouts: Whereabouts
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
-from collective.rpc.health import HealthService
+from collective.rpc.health_service import HealthService
 from collective.rpc.reflection import reflection_services, service_names
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collective.client.joining import current_trust, renew_trusting, teller_of
 from collective.core.clock import SystemClock
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
+from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import certificate_der
@@ -17,7 +18,9 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.enrolment_notes import NodeNotes
 from collective.roles.node.identity import Identity
+from collective.roles.node.member_addresses import MemberAddresses
 from collective.roles.node.renewal import Renewal
 from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import trust as pb
@@ -91,8 +94,10 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
                 told = Told(thief.authorities, links, teller_of(channel))
             identity = Identity(node, LINKS)
             gate = PeerGate(node.trust(), RevocationSet(), CLOCK)
-            bootstrap = Bootstrap(identity, (), LINKS, CLOCK)
-            nowhere = CoordinatorChannel(identity, gate, (), bootstrap, LINKS)
+            settings = ServeSettings(roles=frozenset({"node"}))
+            nobody = MemberAddresses(settings, NodeNotes(), "", REAL)
+            bootstrap = Bootstrap(identity, nobody, LINKS, CLOCK)
+            nowhere = CoordinatorChannel(identity, gate, nobody, bootstrap, LINKS)
             renewal = Renewal(identity, nowhere, bootstrap, gate, REAL)
             renewal.hear(told)
             await renewal.look()

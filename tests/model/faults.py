@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from collective.catalog.decisions import allocation, extents, receipts, removal
-from collective.catalog.sqlite.collection import collection
+from collective.catalog.sqlite.collection import unreferenced
 from collective.catalog.sqlite.copies import inventories
 from collective.catalog.sqlite.files import allocation as allocating
 from collective.catalog.sqlite.files import rechecking
@@ -184,17 +184,17 @@ def removed_with_copies(stack: ExitStack) -> None:
 
 def pins_forgotten(stack: ExitStack) -> None:
     """Collection takes what an open upload has named."""
-    text = re.sub(r" OR EXISTS \(SELECT 1 FROM (pins|sent) .*?\)", "", collection._NEEDED)
-    stack.enter_context(mock.patch.object(collection, "_NEEDED", text))
+    text = re.sub(r" OR EXISTS \(SELECT 1 FROM (pins|sent) .*?\)", "", unreferenced._NEEDED)
+    stack.enter_context(mock.patch.object(unreferenced, "_NEEDED", text))
     sql(stack, ("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF"))
 
 
 def collects_what_is_used(stack: ExitStack) -> None:
     """Collection takes what another file has."""
-    text = collection._NEEDED.replace(
+    text = unreferenced._NEEDED.replace(
         "EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.chunk)", "0"
     )
-    stack.enter_context(mock.patch.object(collection, "_NEEDED", text))
+    stack.enter_context(mock.patch.object(unreferenced, "_NEEDED", text))
     sql(stack, ("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF"))
 
 

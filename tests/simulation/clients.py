@@ -40,7 +40,7 @@ from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, va
 from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
-    from collective.transfer.engine.sources import Source
+    from collective.transfer.engine.write_sources import Source
     from tests.simulation.machine import Machine
 
 WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceError, BusyError)

@@ -17,7 +17,7 @@ from unittest import mock
 from collective.chunking.store.facade import ChunkStore
 from collective.core.errors import BusyError
 from collective.roles.node.bad_copies import Problems
-from collective.roles.node.service import NodeService
+from collective.roles.node.commands import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.transfer.stream import put_job
 from collective.transfer.tickets import receipts

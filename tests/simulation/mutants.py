@@ -31,7 +31,7 @@ from collective.catalog.decisions import adoption, lives
 from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
-from collective.catalog.sqlite.collection import collection, dooming
+from collective.catalog.sqlite.collection import dooming, unreferenced
 from collective.catalog.sqlite.copies import inventories, repair
 from collective.catalog.sqlite.files import rechecking, recording
 from collective.catalog.sqlite.people import peers as peer_rows
@@ -51,7 +51,7 @@ from collective.model.peers import PeerState
 from collective.model.rights import Right
 from collective.pki import bundle as bundles
 from collective.placement import healing, quorum
-from collective.placement.health import Use
+from collective.placement.chunk_safety import Use
 from collective.roles.coordinator.faces.grpc import admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.node import node_memory
@@ -351,7 +351,7 @@ def collection_blocks(stack: ExitStack) -> None:
         return False
 
     stack.enter_context(
-        mock.patch.object(collection.SqliteCollection, "_clear_versions", only_the_oldest)
+        mock.patch.object(unreferenced.SqliteCollection, "_clear_versions", only_the_oldest)
     )
 
 

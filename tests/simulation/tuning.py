@@ -21,8 +21,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.decisions import copies as copy_decisions
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.collection import collection as catalog_collection
 from collective.catalog.sqlite.collection import guarded
+from collective.catalog.sqlite.collection import unreferenced as catalog_collection
 from collective.catalog.sqlite.copies import copies, inventories, quarantine
 from collective.catalog.sqlite.files import uploads
 from collective.catalog.sqlite.names import name_removal

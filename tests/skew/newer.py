@@ -179,7 +179,7 @@ _CHANGES: Final = (
         ),
     ),
     (
-        "roles/node/service.py",
+        "roles/node/commands.py",
         '            finding, digest = CopyFinding.UNSPECIFIED, b""\n',
         '            finding, digest = CopyFinding.NEWER, b""\n',
     ),

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collective.catalog.decisions.charges import catalog_bytes, extents_most
+from collective.catalog.decisions.weights import catalog_bytes, extents_most
 from collective.core import limits
 from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.ids import UploadKey

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.audit.audit import SqliteAudit
-from collective.catalog.sqlite.collection.collection import SqliteCollection
 from collective.catalog.sqlite.collection.guarded import SqliteGuardedCopies
+from collective.catalog.sqlite.collection.unreferenced import SqliteCollection
 from collective.catalog.sqlite.copies.copies import SqliteCopies
 from collective.catalog.sqlite.copies.figures import SqliteFigures
 from collective.catalog.sqlite.copies.quarantine import SqliteQuarantine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from collective.client.copies import FileCopies
+from collective.client.file_copies import FileCopies
 from collective.client.names import Names
 from collective.client.trees.pool import FilePool
 from collective.client.trees.result import Record

@@ -24,7 +24,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
-from collective.federation.links.health import PeerHealth
+from collective.federation.links.circuit_breaker import PeerHealth
 from collective.federation.links.tallies import PeerTallies
 from collective.model.peers import Reach
 from collective.rpc.links import Channel, Links, OwnCredentials

@@ -31,9 +31,9 @@ from collective.core.ids import Domain
 from collective.core.log_rate import LogRate
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
+from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, PeerLink
 from collective.federation.links.tallies import PeerTallies
-from collective.federation.membership.words import PeerWords
 from collective.federation.peers import peer_warnings
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.grants import Grant

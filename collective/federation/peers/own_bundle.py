@@ -17,6 +17,7 @@ from collective.core.ids import Domain
 from collective.core.units import Address
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
+from collective.model.nodes import Whereabouts
 from collective.pki import certificates
 from collective.pki.bundle import (
     ADDRESSES_MAX,
@@ -65,9 +66,9 @@ class OwnBundle:
         self._told = None
 
     @property
-    def bootstraps(self) -> tuple[Address, ...]:
-        """Where this member's bootstraps are found."""
-        return self._bootstraps
+    def whereabouts(self) -> Whereabouts:
+        """Where this member is found."""
+        return Whereabouts(self._own.addresses[:ADDRESSES_MAX], self._bootstraps)
 
     @property
     def domain(self) -> Domain:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from collective.core.ids import Domain, SpiffeId
-from collective.federation.links.health import PeerHealth
+from collective.federation.links.circuit_breaker import PeerHealth
 from collective.federation.peers.peer_book import Known
 from collective.model.peers import PeerState
 from collective.pki.bundle import fingerprint

@@ -2,7 +2,7 @@
 
 The engine is the one that our own client has; the coordinator carries the bytes, so its connections hold
 the tickets.  Whoever is judged is asked for again while a transfer goes on, as
-:mod:`~collective.member.files.watching` says.  Memory is bounded by a window for each transfer, and by the
+:mod:`~collective.member.files.rights_watch` says.  Memory is bounded by a window for each transfer, and by the
 engine's buffers for all.
 """
 
@@ -19,7 +19,7 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
-from collective.member.files.watching import Look, watched
+from collective.member.files.rights_watch import Look, watched
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
@@ -27,9 +27,9 @@ from collective.model.extents import Extent, Hole
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
-from collective.transfer.engine.sources import stream_source
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
+from collective.transfer.engine.write_sources import stream_source
 
 WINDOW_CHUNKS: Final = 4
 """Chunks of one write that are in memory."""

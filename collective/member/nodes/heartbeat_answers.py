@@ -6,7 +6,7 @@ What it is told is marked (:mod:`~.statement_macs`), so only the coordinator's o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -22,7 +22,6 @@ from collective.model.nodes import (
     RevokedStatement,
     SignedAdoption,
     StatedPosition,
-    Whereabouts,
 )
 from collective.transfer.tickets.adoptions import make_adoption
 from collective.transfer.tickets.key_ring import KeyRing
@@ -58,14 +57,9 @@ class Words:
         macs: StatementMacs,
         revocations: Revocations,
         *,
-        whereabouts: Callable[[], Whereabouts],
         interval_s: float,
     ) -> None:
-        """Speak as ``own``, which is found at ``whereabouts`` now.
-
-        Nodes are asked to beat every ``interval_s`` seconds.
-        """
-        self._whereabouts = whereabouts
+        """Speak as ``own``; nodes are asked to beat every ``interval_s`` seconds."""
         self._own = own
         self._restores = restores
         self._keys = keys
@@ -103,7 +97,6 @@ class Words:
             interval_s=self._interval_s,
             trusted_ders=self._own.trusted_ders(),
             link_ders=self._own.link_ders(),
-            whereabouts=self._whereabouts(),
         )
 
     def _stated(self, position: Position) -> StatedPosition:

@@ -27,7 +27,7 @@ from collective.member.trust.own_certificates import (
     prepare,
 )
 from collective.pki.cert_dir import CertDir
-from collective.roles.coordinator.addresses import advertised, bootstrap_addresses
+from collective.roles.coordinator.advertised_addresses import advertised, bootstrap_addresses
 from collective.roles.coordinator.catalog_record import keep_catalog, require_catalog
 from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.wiring import Coordinator, wire

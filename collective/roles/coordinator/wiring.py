@@ -10,13 +10,13 @@ from collective.catalog.interface import Catalog
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.work import Worker
+from collective.federation.exchange.exchanging import PeerWords
+from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.peer_metrics import PeerMetrics
 from collective.federation.links.tallies import PeerTallies
-from collective.federation.membership.own_record import OwnRecord
-from collective.federation.membership.words import PeerWords
 from collective.federation.neighbourhood import Neighbourhood
 from collective.federation.peers.accepting import Accepting
 from collective.federation.peers.introductions import Introductions
@@ -29,7 +29,7 @@ from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
-from collective.member.files.copies import Copies
+from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
@@ -65,10 +65,9 @@ from collective.member.trust.revocations import Revocations
 from collective.member.trust.revoking import Revoking
 from collective.member.trust.rotation import Rotation
 from collective.member.wakes import Wakes
-from collective.model.nodes import Whereabouts
 from collective.placement.node_states import Timers
 from collective.placement.shortage import Policy
-from collective.roles.coordinator.addresses import bootstrap_addresses
+from collective.roles.coordinator.advertised_addresses import bootstrap_addresses
 from collective.roles.coordinator.engines import Engines
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
@@ -442,8 +441,8 @@ def _registry(
         ground.keys,
         ground.macs,
         revocations,
-        whereabouts=lambda: Whereabouts(ground.own.addresses, ground.federation.bundle.bootstraps),
         interval_s=ground.settings.heartbeat_interval_s,
     )
     registry = NodeRegistry(catalog, nodes, enrolled, words, ground.wakes, ground.metrics)
-    return RegistryService(registry, admission, ground.metrics, ground.federation.book)
+    federation = ground.federation
+    return RegistryService(registry, admission, ground.metrics, federation.book, federation.bundle)

@@ -18,7 +18,7 @@ from collective.core.errors import SettingsError
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.roles.node.addresses import default_capacity
+from collective.roles.node.advertised_addresses import default_capacity
 from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat

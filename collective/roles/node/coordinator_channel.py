@@ -6,14 +6,14 @@ since it was opened; each connection resolves the coordinator's addresses anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from collective.client.joining import Joined, renew_expired, why_refused
 from collective.core.clock import Clock
 from collective.core.ids import SpiffeId
-from collective.core.units import Address
+from collective.core.settings import ServeSettings
+from collective.model.nodes import Whereabouts
 from collective.pki.credentials import Credentials
 from collective.roles.node.identity import Identity
+from collective.roles.node.member_addresses import MemberAddresses
 from collective.rpc.identity import Gate
 from collective.rpc.links import Channel, Links
 
@@ -22,35 +22,31 @@ class Bootstrap:
     """What a node asks of the bootstrap it joined by."""
 
     def __init__(
-        self, identity: Identity, addresses: Sequence[Address], links: Links, clock: Clock
+        self, identity: Identity, where: MemberAddresses, links: Links, clock: Clock
     ) -> None:
-        """Ask as ``identity`` at ``addresses``; without any nothing can be asked."""
+        """Ask as ``identity`` at the addresses ``where`` knows; without any nothing can be asked."""
         self._identity = identity
-        self._addresses = tuple(addresses)
+        self._where = where
         self._links = links
         self._clock = clock
-
-    def move(self, addresses: Sequence[Address]) -> None:
-        """Ask at ``addresses`` from now on."""
-        self._addresses = tuple(addresses)
 
     @property
     def is_known(self) -> bool:
         """Whether there is anybody to ask."""
-        return bool(self._addresses)
+        return bool(self._where.bootstrap)
 
     async def why_refused(self) -> str:
         """Return why the member refuses us, as a sentence; empty where it does not or nobody says."""
-        if not self._addresses:
+        if not self.is_known:
             return ""
         return await why_refused(
-            self._identity.credentials, self._addresses, links=self._links, clock=self._clock
+            self._identity.credentials, self._where.bootstrap, links=self._links, clock=self._clock
         )
 
     async def renew_expired(self) -> Joined:
         """Renew a certificate that ran out; CollectiveError where the member will not."""
         return await renew_expired(
-            self._identity.credentials, self._addresses, links=self._links, clock=self._clock
+            self._identity.credentials, self._where.bootstrap, links=self._links, clock=self._clock
         )
 
 
@@ -61,14 +57,14 @@ class CoordinatorChannel:
         self,
         identity: Identity,
         gate: Gate,
-        addresses: Sequence[Address],
+        where: MemberAddresses,
         bootstrap: Bootstrap,
         links: Links,
     ) -> None:
-        """Call as ``identity`` at ``addresses``; nothing is opened before the first call."""
+        """Call as ``identity`` at the addresses ``where`` knows; nothing is opened before the first call."""
         self._identity = identity
         self._gate = gate
-        self._addresses = tuple(addresses)
+        self._where = where
         self._bootstrap = bootstrap
         self._links = links
         self._kept: tuple[Channel, Credentials] | None = None
@@ -81,7 +77,10 @@ class CoordinatorChannel:
             credentials = self._identity.credentials
             coordinator = SpiffeId.coordinator(credentials.domain)
             channel = self._links.channel(
-                self._addresses, credentials=credentials, gate=self._gate, expect=coordinator
+                self._where.coordinator,
+                credentials=credentials,
+                gate=self._gate,
+                expect=coordinator,
             )
             self._kept = channel, credentials
             self._has_moved = False
@@ -98,14 +97,14 @@ class CoordinatorChannel:
                 await self.drop()
         return self.present
 
-    def move(self, addresses: Sequence[Address]) -> None:
-        """Look for the coordinator at ``addresses`` from the next call on that asks for a renewed channel."""
-        self._addresses = tuple(addresses)
+    def move(self, settings: ServeSettings) -> None:
+        """Look where ``settings`` say, from the next call on that asks for a renewed channel."""
+        self._where.move(settings)
         self._has_moved = True
 
-    def learn(self, addresses: Sequence[Address]) -> None:
-        """Look for the coordinator at ``addresses`` once the present channel is gone."""
-        self._addresses = tuple(addresses)
+    async def hear(self, told: Whereabouts) -> None:
+        """Look where the coordinator says that it is, once the present channel is gone."""
+        await self._where.hear(told)
 
     async def drop(self) -> None:
         """Close the channel; the next call opens another."""

@@ -1,6 +1,6 @@
 """Keeping in touch with the coordinator: a heartbeat every two seconds, and what its answer asks.
 
-What is said stands in :mod:`~.heartbeat_facts`, what an answer changes in :mod:`~.coordinator_word`.
+What is said stands in :mod:`~.heartbeat_facts`, what an answer changes in :mod:`~.heartbeat_answer`.
 A coordinator that restarts or moves is found again: each connection resolves its addresses anew.
 """
 
@@ -23,9 +23,10 @@ from collective.core.errors import (
 )
 from collective.core.work import IDLE, Outcome, Worker
 from collective.roles.node.coordinator_channel import CoordinatorChannel
-from collective.roles.node.coordinator_word import CoordinatorWord
+from collective.roles.node.heartbeat_answer import CoordinatorWord
 from collective.roles.node.heartbeat_facts import HeartbeatFacts
 from collective.roles.node.metrics import NodeMetrics
+from collective.rpc.conversions.node_registry import whereabouts_from
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as node_pb
 
@@ -138,6 +139,7 @@ class Heartbeat(Worker):
                 sent_s=sent_s,
                 received_s=received_s,
             )
+            await self._channel.hear(whereabouts_from(answer))
             self._answered_s = received_s
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)

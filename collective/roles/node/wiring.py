@@ -19,29 +19,29 @@ from collective.core.randomness import hex_id
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.work import Worker
-from collective.roles.node.addresses import advertised
+from collective.roles.node.advertised_addresses import advertised
 from collective.roles.node.bad_copies import Problems
+from collective.roles.node.commands import NodeService
 from collective.roles.node.compaction import compaction
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.enrolment import Enrolled
 from collective.roles.node.enrolment_notes import record_path
 from collective.roles.node.heartbeat import Heartbeat
+from collective.roles.node.heartbeat_answer import CoordinatorWord
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
 from collective.roles.node.inventory_report import InventoryReport
+from collective.roles.node.member_addresses import MemberAddresses
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.renewal import Renewal
 from collective.roles.node.scrub import Scrubber
-from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.roles.node.trust import NodeTrust
-from collective.roles.node.whereabouts import MemberAddresses, coordinator_addresses
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
-from collective.rpc.health import HealthService
+from collective.rpc.health_service import HealthService
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Listener
 from collective.transfer.buffers import BufferPool
@@ -91,13 +91,12 @@ class Working:
     heartbeat: Heartbeat
     bound: Address
     """Where the node listens."""
-    addresses: MemberAddresses
     others: Sequence[Worker]
 
     def move(self, settings: ServeSettings) -> None:
         """Be found, and find the coordinator, where ``settings`` say."""
         self.facts.move(advertised(settings, self.bound, platform.node()))
-        self.addresses.move(settings)
+        self.channel.move(settings)
 
 
 def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Serving:
@@ -153,12 +152,11 @@ def wire_working(
 ) -> Working:
     """Make the workers of a node that listens at ``bound``."""
     world, links, clock = runtime.world, runtime.links, runtime.world.clock
-    identity, gate, notes = serving.identity, serving.gate, kept.enrolled.notes
-    bootstrap = Bootstrap(identity, notes.bootstrap_addresses, links, clock)
-    where = coordinator_addresses(settings, notes)
-    channel = CoordinatorChannel(identity, gate, where, bootstrap, links)
+    identity, gate = serving.identity, serving.gate
     record = record_path(settings.cert_dir, kept.enrolled.node)
-    addresses = MemberAddresses(settings, notes, record, channel, bootstrap, world)
+    where = MemberAddresses(settings, kept.enrolled.notes, record, world)
+    bootstrap = Bootstrap(identity, where, links, clock)
+    channel = CoordinatorChannel(identity, gate, where, bootstrap, links)
     renewal = Renewal(identity, channel, bootstrap, serving.trust, world)
     own = OwnFacts(
         identity.credentials.identity,
@@ -169,7 +167,7 @@ def wire_working(
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     inventory = InventoryReport(channel, facts)
     word = CoordinatorWord(
-        own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory, addresses
+        own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory
     )
     heartbeat = Heartbeat(
         channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
@@ -187,6 +185,5 @@ def wire_working(
         facts,
         heartbeat,
         bound,
-        addresses,
         (inventory, renewal, scrubber, compaction(kept.store), kept.watch),
     )

@@ -20,7 +20,7 @@ from collective.model.nodes import (
     Whereabouts,
 )
 from collective.placement.challenges import Answer
-from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages, addresses_from
+from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.gen.collective.v1 import node as node_pb
 
 PAGE_MAX_COPIES: Final = 50_000
@@ -117,8 +117,6 @@ def heartbeat_answer_message(answer: HeartbeatAnswer) -> node_pb.HeartbeatRespon
         coordinator=str(answer.coordinator),
         trusted_ca_ders=list(answer.trusted_ders),
         ca_link_ders=list(answer.link_ders),
-        coordinator_addresses=address_messages(answer.whereabouts.coordinator[:ADDRESSES_MAX]),
-        bootstrap_addresses=address_messages(answer.whereabouts.bootstrap[:ADDRESSES_MAX]),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.core.disk_errors import DiskState
 from collective.core.ids import NodeId, parse_node_id
 from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus, ShownState, Standing
-from collective.rpc.conversions.words import word_of
+from collective.rpc.conversions.enum_text import word_of
 from collective.rpc.gen.collective.v1 import nodes as pb
 
 

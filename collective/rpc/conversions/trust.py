@@ -9,7 +9,7 @@ from collective.core.paths import FilePath
 from collective.model.audit import AuditRow
 from collective.model.people import Consequences
 from collective.model.trust import Phase, Renewed, Revoked, RotationProgress, TrustedAuthorities
-from collective.rpc.conversions.words import word_of
+from collective.rpc.conversions.enum_text import word_of
 from collective.rpc.gen.collective.v1 import trust as pb
 
 NAMES_MAX: Final = 1000

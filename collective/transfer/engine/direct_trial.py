@@ -17,7 +17,7 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import SpiffeId
 from collective.core.tasks import TaskScope
 from collective.model.transfers import Route, RouteMode
-from collective.transfer.engine.route_health import RouteChoice
+from collective.transfer.engine.direct_or_relay import RouteChoice
 
 DELAY_S: Final = 0.25
 """For a first hop to answer, before the coordinator is asked to relay."""

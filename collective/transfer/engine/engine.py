@@ -11,9 +11,10 @@ from collective.core.clock import Clock
 from collective.core.randomness import Randomness
 from collective.core.world import Runs, World
 from collective.model.transfers import PutAnswer, Route
+from collective.transfer.engine.direct_or_relay import RouteChoice
 from collective.transfer.engine.direct_trial import DirectTrial
+from collective.transfer.engine.node_health import NodeHealth
 from collective.transfer.engine.options import TransferOptions
-from collective.transfer.engine.route_health import NodeHealth, RouteChoice
 
 
 class Buffer(Protocol):

@@ -27,13 +27,13 @@ from collective.rpc.headers import operation
 from collective.transfer.engine.chunk_storing import ChunkStoring
 from collective.transfer.engine.control import UploadControl
 from collective.transfer.engine.engine import Buffer, Engine
-from collective.transfer.engine.sources import BlockSource
 from collective.transfer.engine.upload_session import (
     RECORD_BATCH,
     ChunksUnderWay,
     Opening,
     UploadSession,
 )
+from collective.transfer.engine.write_sources import BlockSource
 
 RECORD_AFTER_S: Final = 2.0
 """A shorter batch is reported when nothing was added to it for so long."""

@@ -19,9 +19,9 @@ from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import Randomness, SeededRandomness
 from collective.core.units import Address
 from collective.core.world import InlineThreads, World
+from collective.federation.exchange.exchanging import PeerWords
+from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.links.peer_links import EXCHANGE_S
-from collective.federation.membership.own_record import OwnRecord
-from collective.federation.membership.words import PeerWords
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook, ShownTrust, peer_of
 from collective.member.trust.own_certificates import OwnCertificates

@@ -19,7 +19,7 @@ from typing import Any, Final
 import apsw
 from blake3 import blake3
 
-from collective.catalog.decisions.charges import NAME_BYTES, catalog_bytes
+from collective.catalog.decisions.weights import NAME_BYTES, catalog_bytes
 from collective.catalog.sqlite.store import opening
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.randomness import SeededRandomness

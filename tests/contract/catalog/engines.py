@@ -39,7 +39,7 @@ from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.collection import collection
+from collective.catalog.sqlite.collection import unreferenced
 from collective.catalog.sqlite.copies import inventories, quarantine
 from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
@@ -222,7 +222,7 @@ class Engines(ABC):
 
 _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.CHECKED_EXTENTS: ((rechecking, "PAGE_EXTENTS"),),
-    Bound.CLEARED_ROWS: ((collection, "CLEARED_ROWS"),),
+    Bound.CLEARED_ROWS: ((unreferenced, "CLEARED_ROWS"),),
     Bound.COUNTED_PAGES: ((removal, "COUNTED_PAGES"),),
     Bound.DROPPED_GRANTS: ((grants, "DROPPED_AT_ONCE"),),
     Bound.ENDED_UPLOADS: ((quotas, "ENDED_AT_ONCE"),),
@@ -233,10 +233,10 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),
     Bound.LEASES_PER_HOLDER: ((decisions_of_leases, "LEASES_PER_HOLDER_MAX"),),
     Bound.LIVES: ((lives, "LIVES_MAX"),),
-    Bound.LOOKED_AT_CHUNKS: ((collection, "CHUNKS_LOOKED_AT"),),
+    Bound.LOOKED_AT_CHUNKS: ((unreferenced, "CHUNKS_LOOKED_AT"),),
     Bound.LOOKED_AT_COPIES: ((removal, "LOOK_ROWS"),),
     Bound.LOOKED_AT_USES: ((policies, "USES_LOOKED_AT"),),
-    Bound.LOOKED_AT_VERSIONS: ((collection, "VERSIONS_LOOKED_AT"),),
+    Bound.LOOKED_AT_VERSIONS: ((unreferenced, "VERSIONS_LOOKED_AT"),),
     Bound.MEASURED_NAMES: ((folders, "PAGE_NAMES"),),
     Bound.QUARANTINED_COPIES: ((decisions_of_quarantine, "ROWS_MAX"),),
     Bound.REMOVED_NAMES: ((name_removal, "STEP_NAMES"),),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
 from collective.catalog.decisions.quotas import IDLE_MS
+from collective.catalog.decisions.weights import EXTENT_BYTES, NAME_BYTES
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import ReadView, Upload
 from collective.core.clock import ManualClock

@@ -20,7 +20,7 @@ from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.collection import collection, guarded, handing_out
+from collective.catalog.sqlite.collection import due_deletes, guarded, unreferenced
 from collective.catalog.sqlite.copies import copies, inventories
 from collective.catalog.sqlite.files import allocation, uploads
 from collective.catalog.sqlite.names import entries, name_removal, policies, quotas
@@ -67,13 +67,13 @@ SMALL_STEPS: Final = (
     (inventories, "STEP_COPIES"),
     (copies, "STEP_COPIES"),
     (guarded, "STEP_COPIES"),
-    (collection, "CLEARED_ROWS"),
-    (collection, "CHUNKS_LOOKED_AT"),
-    (collection, "STEP_CHUNKS"),
-    (collection, "IN_TURN"),
-    (collection, "VERSIONS_LOOKED_AT"),
-    (collection, "VERSIONS_CONDEMNED"),
-    (handing_out, "PORTION_COPIES"),
+    (unreferenced, "CLEARED_ROWS"),
+    (unreferenced, "CHUNKS_LOOKED_AT"),
+    (unreferenced, "STEP_CHUNKS"),
+    (unreferenced, "IN_TURN"),
+    (unreferenced, "VERSIONS_LOOKED_AT"),
+    (unreferenced, "VERSIONS_CONDEMNED"),
+    (due_deletes, "PORTION_COPIES"),
     (removal, "FORGET_ROWS"),
     (uploads, "CLEAR_AT_COMMIT"),
     (restores, "GUARDED_AT_ONCE"),

@@ -15,7 +15,7 @@ import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.audit.trimming import Cut, drop
-from collective.catalog.sqlite.collection import collection, handing_out
+from collective.catalog.sqlite.collection import due_deletes, unreferenced
 from collective.catalog.sqlite.names import name_removal
 from collective.catalog.sqlite.store.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
@@ -254,8 +254,8 @@ ACTS: Final[Sequence[Act]] = (
 @pytest.fixture(params=[True, False], ids=["spent at once", "never spent"])
 def is_spent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(name_removal, "PORTION_NAMES", 5)
-    monkeypatch.setattr(handing_out, "PORTION_COPIES", 5)
-    monkeypatch.setattr(collection, "VERSIONS_CONDEMNED", 8)
+    monkeypatch.setattr(due_deletes, "PORTION_COPIES", 5)
+    monkeypatch.setattr(unreferenced, "VERSIONS_CONDEMNED", 8)
     monkeypatch.setattr(Transaction, "is_spent", property(lambda _: request.param))
     return bool(request.param)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.collection import collection
+from collective.catalog.sqlite.collection import unreferenced
 from collective.catalog.sqlite.names import policies
 from collective.core.clock import ManualClock
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, p, write
@@ -56,7 +56,7 @@ async def test_no_round_of_collection_looks_at_uses_without_end(
         pass
     await crowded.datastores.create(OPERATOR, p("/more"), copies=3, quota_bytes=0, owner=None)
     await write(crowded, "/more/f", *(f"t{number}" for number in range(CHUNKS)))
-    monkeypatch.setattr(collection, "USES_LOOKED_AT", 2 * USES)
+    monkeypatch.setattr(unreferenced, "USES_LOOKED_AT", 2 * USES)
     looked: list[int] = []
     lower = policies.lower
 
@@ -64,7 +64,7 @@ async def test_no_round_of_collection_looks_at_uses_without_end(
         looked.append(lower(*args))
         return looked[-1]
 
-    monkeypatch.setattr(collection, "lower", counted)
+    monkeypatch.setattr(unreferenced, "lower", counted)
     await crowded.names.remove(OPERATOR, p("/more/f"), recursive=False, condition=ANY)
     clock.advance(1)
     rounds = 0

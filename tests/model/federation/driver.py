@@ -32,7 +32,7 @@ from collective.rpc.gen.collective.v1.streams import (
 )
 from collective.rpc.headers import PRINCIPAL_KEY
 from collective.rpc.remote.connection import Control
-from collective.rpc.remote.copies import RemoteCopies
+from collective.rpc.remote.file_copies import RemoteCopies
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.people import RemotePeople
 from tests.model.federation.houses import House

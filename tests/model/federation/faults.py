@@ -29,7 +29,7 @@ from collective.catalog.sqlite.people import peers
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.federation.links.inbound import Inbound
-from collective.member.files.copies import Copies
+from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.people import receivers

@@ -29,7 +29,7 @@ from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.complaints import Complaints
-from collective.member.files.copies import Copies
+from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles

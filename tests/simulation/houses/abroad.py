@@ -25,7 +25,7 @@ from tests.simulation.process import BrokenPromiseError
 
 if TYPE_CHECKING:
     from collective.model.entries import Entry
-    from collective.transfer.engine.sources import Source
+    from collective.transfer.engine.write_sources import Source
     from tests.simulation.houses.people import Guest
 
 T = TypeVar("T")

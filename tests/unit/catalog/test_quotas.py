@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.catalog.decisions.quotas import (
     UPLOADS_PER_CALLER_MAX,
     Recorded,
@@ -15,6 +14,7 @@ from collective.catalog.decisions.quotas import (
     grown,
     outgrows,
 )
+from collective.catalog.decisions.weights import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import ChunkId, UploadKey

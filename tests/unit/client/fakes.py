@@ -13,10 +13,11 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.connection import Connection
 from collective.client.disk.part_files import part_name
-from collective.client.member_engines import MemberEngines, RouteNotes
+from collective.client.member_engines import MemberEngines
 from collective.client.options import ClientOptions
 from collective.client.owners import Owners
 from collective.client.peer_trust import PeerTrust
+from collective.client.route_notes import RouteNotes
 from collective.client.session import Session
 from collective.client.transfers import Transfers
 from collective.core.errors import (

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from collective.client.member_engines import NOTED_S, MemberEngines, RouteNotes
+from collective.client.member_engines import MemberEngines
+from collective.client.route_notes import NOTED_S, RouteNotes
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.model.transfers import RouteMode

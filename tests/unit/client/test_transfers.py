@@ -26,7 +26,7 @@ from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
 from collective.transfer.engine import download
 from collective.transfer.engine.direct_trial import DELAY_S
-from collective.transfer.engine.route_health import NodeHealth
+from collective.transfer.engine.node_health import NodeHealth
 
 from .fakes import DIAL_S, FakeNodes, World, node_name
 

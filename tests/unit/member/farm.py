@@ -32,7 +32,7 @@ from collective.member.care.sampling import Sampler
 from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
-from collective.member.files.copies import Copies
+from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.whole_files import WholeFiles

@@ -26,7 +26,7 @@ from collective.rpc.gen.collective.v1.uploads import (
     UploadsStub,
 )
 from collective.rpc.remote.connection import RETRY_S
-from collective.rpc.remote.copies import IDLE_S, RemoteCopies
+from collective.rpc.remote.file_copies import IDLE_S, RemoteCopies
 from tests.virtual_time import LoopClock
 
 pytestmark = pytest.mark.virtual_time

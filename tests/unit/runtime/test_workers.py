@@ -376,7 +376,7 @@ def test_roles_and_member_have_no_loop_of_their_own_that_sleeps() -> None:
     allowed = {
         "roles/runtime/workers.py",
         "roles/runtime/lifecycle.py",  # polls readiness during the start
-        "member/files/watching.py",  # watches one call for as long as it runs
+        "member/files/rights_watch.py",  # watches one call for as long as it runs
     }
     root = Path(collective.__file__).parent
     found = [

@@ -1,1 +1,1 @@
-"""Chunks and the copies of them: what is known, repaired, given up, collected and counted."""
+"""Chunks and the copies of them: what is known, repaired, given up and counted."""

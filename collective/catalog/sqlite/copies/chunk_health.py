@@ -23,8 +23,8 @@ from collective.catalog.sqlite.store.counting import WHOLE, groups
 from collective.catalog.sqlite.store.references import DUE, OF_FILES, TRUSTED
 from collective.core.ids import NodeId
 from collective.model.nodes import Standing
-from collective.placement import health
-from collective.placement.health import Group, Use
+from collective.placement import chunk_safety
+from collective.placement.chunk_safety import Group, Use
 
 Groups: TypeAlias = Sequence[tuple[str, Group]]
 
@@ -70,7 +70,7 @@ def short_by_standing(db: apsw.Connection) -> frozenset[NodeId]:
     standings = nodes_now(db).standings
     if Standing.PROBATION not in standings.values():
         return frozenset()
-    return health.short_by_standing((group for _, group in groups(db)), standings)
+    return chunk_safety.short_by_standing((group for _, group in groups(db)), standings)
 
 
 def count_chunks(
@@ -123,8 +123,8 @@ def count(
     chunks = short = unavailable = 0
     shared: dict[tuple[int, str], tuple[int, bool, bool]] = {}
     for spread, group in found:
-        lacks = health.is_short(group, nodes.standings, ignored)
-        is_lost = not health.is_readable(group, usable)
+        lacks = chunk_safety.is_short(group, nodes.standings, ignored)
+        is_lost = not chunk_safety.is_readable(group, usable)
         chunks += group.chunks
         if group.use is Use.FILED:
             short += lacks * group.chunks

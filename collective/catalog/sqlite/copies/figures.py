@@ -14,7 +14,7 @@ from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.status import ChunkHealth, Survey, Totals
-from collective.placement import health
+from collective.placement import chunk_safety
 
 
 class SqliteFigures:
@@ -39,8 +39,8 @@ class SqliteFigures:
             return Survey(
                 Totals(known.files, known.file_bytes, whole),
                 backlog(db, nodes, found, lost, now_ms),
-                health.copies_left(alike, nodes.trusted_standings),
-                health.in_doubt(alike),
+                chunk_safety.copies_left(alike, nodes.trusted_standings),
+                chunk_safety.in_doubt(alike),
                 guarded(db),
             )
 
@@ -59,7 +59,7 @@ class SqliteFigures:
 
         def work(db: apsw.Connection) -> Mapping[NodeId, int]:
             alike = (group for _, group in groups(db))
-            return health.copies_left(alike, nodes_now(db).trusted_standings)
+            return chunk_safety.copies_left(alike, nodes_now(db).trusted_standings)
 
         return await self._engine.read(work)
 
@@ -80,6 +80,6 @@ class SqliteFigures:
         """Count the copies that are doubted, and those that are given up and guarded."""
 
         def work(db: apsw.Connection) -> tuple[int, int]:
-            return health.in_doubt(group for _, group in groups(db)), guarded(db)
+            return chunk_safety.in_doubt(group for _, group in groups(db)), guarded(db)
 
         return await self._engine.read(work)

@@ -8,8 +8,8 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.charges import Weight
 from collective.catalog.decisions.sight import read_whole, readable_tops
+from collective.catalog.decisions.weights import Weight
 from collective.catalog.sqlite.copies.chunk_health import count_chunks
 from collective.catalog.sqlite.names.folders import folder_at
 from collective.catalog.sqlite.names.quotas import weigh

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.charges import NAME_BYTES, Weight
 from collective.catalog.decisions.names import Bounds
+from collective.catalog.decisions.weights import NAME_BYTES, Weight
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import (
     DIRECTORY,

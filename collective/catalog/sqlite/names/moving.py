@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collective.catalog.decisions.charges import FOLDER, Weight
 from collective.catalog.decisions.names import (
     Bounds,
     become_by_move,
@@ -15,6 +14,7 @@ from collective.catalog.decisions.names import (
     require_no_root,
     too_deep_below,
 )
+from collective.catalog.decisions.weights import FOLDER, Weight
 from collective.catalog.sqlite.names.datastores import datastore_of
 from collective.catalog.sqlite.names.entries import check_condition
 from collective.catalog.sqlite.names.folders import Measure, folder_at, tighten

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collective.catalog.decisions.charges import FOLDER, Weight
+from collective.catalog.decisions.weights import FOLDER, Weight
 from collective.catalog.sqlite.names.datastores import disown
 from collective.catalog.sqlite.names.folders import count_below
 from collective.catalog.sqlite.names.quotas import WEIGHT_COLUMNS, weigh, weight_from

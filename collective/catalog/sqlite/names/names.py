@@ -8,7 +8,6 @@ from typing import Final
 
 import apsw
 
-from collective.catalog.decisions.charges import FOLDER
 from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import (
     absent,
@@ -21,6 +20,7 @@ from collective.catalog.decisions.names import (
     takes_tree,
 )
 from collective.catalog.decisions.sight import as_seen, knows_all_of, only_that_it_is
+from collective.catalog.decisions.weights import FOLDER
 from collective.catalog.sqlite.files.committing import put_in_place, target_of
 from collective.catalog.sqlite.names.datastores import (
     add_datastore,

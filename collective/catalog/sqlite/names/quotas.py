@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.charges import Weight, catalog_bytes
 from collective.catalog.decisions.quotas import (
     IDLE_MS,
     Recorded,
@@ -26,6 +25,7 @@ from collective.catalog.decisions.quotas import (
     no_room,
     too_many_open,
 )
+from collective.catalog.decisions.weights import Weight, catalog_bytes
 from collective.catalog.sqlite.files.recording import end_upload
 from collective.catalog.sqlite.files.upload_rows import ACTIVE, COMMITTED
 from collective.catalog.sqlite.store import rows

@@ -26,11 +26,11 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
+from collective.catalog.decisions.weights import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.catalog.sqlite.store.rows import DOUBTED, MISSING, STORED
 from collective.core.ids import NodeId
 from collective.model.copies import CopyState
-from collective.placement.health import Group, Use
+from collective.placement.chunk_safety import Group, Use
 
 WHOLE: Final = 0
 """In place of a datastore: the whole catalogue."""

@@ -21,7 +21,7 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
-from collective.rpc.remote.copies import RemoteCopies
+from collective.rpc.remote.file_copies import RemoteCopies
 
 FILE, DIRECTORY, LINK = EntryKind.FILE, EntryKind.DIRECTORY, EntryKind.LINK
 

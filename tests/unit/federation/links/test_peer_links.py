@@ -21,6 +21,8 @@ from collective.core.errors import (
 from collective.core.ids import Domain, SpiffeId
 from collective.core.log_rate import LINES_BURST
 from collective.core.paths import FilePath
+from collective.federation.exchange.exchanging import PeerWords
+from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.links.peer_links import (
     EXCHANGE_S,
     OWN_MOST_S,
@@ -29,8 +31,6 @@ from collective.federation.links.peer_links import (
     PeerLinks,
 )
 from collective.federation.links.tallies import PeerTallies
-from collective.federation.membership.own_record import OwnRecord
-from collective.federation.membership.words import PeerWords
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerState, Reach

@@ -24,8 +24,8 @@ from collective.core.errors import (
 from collective.core.ids import Domain, UploadId
 from collective.core.paths import FilePath
 from collective.core.world.threads import InlinePool
-from collective.member.files import watching
-from collective.member.files.copies import Copies
+from collective.member.files import rights_watch
+from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import KEPT_MAX, RESUME_S, InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
@@ -178,8 +178,8 @@ async def working(folder: Path) -> AsyncIterator[Work]:
 
 @pytest.fixture(autouse=True)
 def _looks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "CHECK_S", 0.0)
-    monkeypatch.setattr(watching, "PEER_CHECK_S", 0.0)
+    monkeypatch.setattr(rights_watch, "CHECK_S", 0.0)
+    monkeypatch.setattr(rights_watch, "PEER_CHECK_S", 0.0)
 
 
 async def test_each_side_moves_its_bytes_by_its_own_engine(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ async def test_a_right_at_the_target_that_ends_ends_a_copy_and_its_upload_at_onc
 async def test_a_copy_that_is_interrupted_can_be_gone_on_with(
     tmp_path: Path, error: CollectiveError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(rights_watch, "PATIENCE_S", 0.0)
     async with working(tmp_path) as work:
         copying = await work.begun()
         if error is None:
@@ -301,7 +301,7 @@ async def test_a_peering_that_ends_ends_a_copy_and_its_upload_at_once(tmp_path: 
 async def test_a_removed_peer_ends_what_was_to_be_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(rights_watch, "PATIENCE_S", 0.0)
     async with working(tmp_path) as work:
         copying = await work.begun()
         work.file.refuses = UnreachableError("garage.bob is no peer any more.")

@@ -13,7 +13,7 @@ from collective.core.errors import NotEnoughCopiesError, NotFoundError, Permissi
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.core.world import InlineThreads
-from collective.member.files import watching
+from collective.member.files import rights_watch
 from collective.member.files.whole_files import READ_CHUNKS, WINDOW_CHUNKS
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -160,7 +160,7 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it lies within one batch of the plan, so that no renewal of the lease would ask."""
-    monkeypatch.setattr(watching, "CHECK_S", 0.0)
+    monkeypatch.setattr(rights_watch, "CHECK_S", 0.0)
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(2).randbytes(3 * CHUNK))
@@ -177,7 +177,7 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
 async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "CHECK_S", 0.0)
+    monkeypatch.setattr(rights_watch, "CHECK_S", 0.0)
 
     async def stuck() -> AsyncIterator[bytes]:
         yield b"x" * CHUNK

@@ -72,7 +72,8 @@ class Told:
         return []
 
 
-WHERE = Whereabouts((Address("nas.lan", 8001),), (Address("nas.lan", 9001),))
+class Findable:
+    whereabouts = Whereabouts((Address("nas.lan", 8001),), (Address("nas.lan", 9001),))
 
 
 def revocations_of(here: Scene, gate: Gate | None = None) -> Revocations:
@@ -103,11 +104,10 @@ def service(
         keys,
         StatementMacs(keys),
         revocations,
-        whereabouts=lambda: WHERE,
         interval_s=2.0,
     )
     registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
-    return RegistryService(registry, here.admission(), here.metrics, no_peers())
+    return RegistryService(registry, here.admission(), here.metrics, no_peers(), Findable())
 
 
 def speak_as(identity: SpiffeId) -> None:

@@ -25,8 +25,8 @@ from collective.pki.succession import Told
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
+from collective.roles.node.heartbeat_answer import CoordinatorWord
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.metrics import NodeMetrics
@@ -118,14 +118,16 @@ class Who:
     credentials: Shown = field(default_factory=lambda: Shown("first"))
 
 
-class Elsewhere:
+class Where:
     """Hears where the coordinator is."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    coordinator = (WHERE,)
+
+    def __init__(self) -> None:
+        self.told: list[Whereabouts] = []
 
     async def hear(self, told: Whereabouts) -> None:
-        self._bench.whereabouts.append(told)
+        self.told.append(told)
 
 
 class Bench:
@@ -144,7 +146,7 @@ class Bench:
         self.peers_digest = b""
         self.trusted_digests = [b"a CA"]
         self.peers: list[tuple[Domain, Sequence[bytes], Sequence[str]]] = []
-        self.whereabouts: list[Whereabouts] = []
+        self.where = Where()
         self.asked = 0
         self.why = ""
         self.state = DiskState.OK
@@ -154,15 +156,13 @@ class Bench:
         me: Any = self
         links: Any = self.coordinator
         own = OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1")
-        channel = CoordinatorChannel(me.who, me, (WHERE,), me, links)
+        channel = CoordinatorChannel(me.who, me, me.where, me, links)
         facts = HeartbeatFacts(own, self.store, self.keys, self.memory, self.problems, self)
         self.inventory = InventoryReport(channel, facts)
         self.heartbeat = Heartbeat(
             channel,
             facts,
-            CoordinatorWord(
-                OWN, self.keys, self.memory, self, self, self.inventory, Elsewhere(self)
-            ),
+            CoordinatorWord(OWN, self.keys, self.memory, self, self, self.inventory),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
@@ -227,7 +227,7 @@ async def test_an_answer_says_where_the_coordinator_is(bench: Bench) -> None:
         interval_s=2.0,
     )
     await bench.beat()
-    assert bench.whereabouts == [
+    assert bench.where.told == [
         Whereabouts((Address("nas.lan", 8001),), (Address("nas.lan", 9001),))
     ]
 

@@ -13,7 +13,7 @@ from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.rpc.gen.collective.v1.streams import CopyResponse
 from collective.rpc.remote.connection import RETRY_S
-from collective.rpc.remote.copies import RemoteCopies
+from collective.rpc.remote.file_copies import RemoteCopies
 from tests.simulation.loop import VirtualLoop
 
 SOURCE, TARGET = FilePath.parse("/@home.bob/a"), FilePath.parse("/b")

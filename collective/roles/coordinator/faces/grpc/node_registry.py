@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -12,8 +12,9 @@ from collective.core.errors import CollectiveError
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.registry import NodeRegistry
-from collective.model.nodes import InventoryPage
+from collective.model.nodes import InventoryPage, Whereabouts
 from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.addresses import address_messages
 from collective.rpc.conversions.node_registry import (
     copy_message,
     heartbeat_answer_message,
@@ -27,6 +28,15 @@ from collective.rpc.gen.collective.v1 import node as pb
 _PAGE_IDLE_S: Final = 60.0
 
 
+class Findable(Protocol):
+    """A coordinator."""
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        """Where it is found."""
+        ...
+
+
 class RegistryService(pb.NodeRegistryBase):
     """Adapts the registry of nodes."""
 
@@ -36,9 +46,14 @@ class RegistryService(pb.NodeRegistryBase):
         admission: Admission,
         metrics: MemberMetrics,
         peers: PeerBook,
+        own: Findable,
     ) -> None:
-        """Pass on to ``registry``; ``metrics`` count heartbeats, and nodes are told of ``peers``."""
+        """Pass on to ``registry``; ``metrics`` count heartbeats.
+
+        Nodes are told of ``peers``, and where ``own`` is.
+        """
         self._peers = peers
+        self._own = own
         self._registry = registry
         self._admission = admission
         self._metrics = metrics
@@ -55,6 +70,9 @@ class RegistryService(pb.NodeRegistryBase):
             raise
         self._metrics.heartbeats.labels("ok").inc()
         told = heartbeat_answer_message(answer)
+        where = self._own.whereabouts
+        told.coordinator_addresses = address_messages(where.coordinator)
+        told.bootstrap_addresses = address_messages(where.bootstrap)
         told.peers_digest = self._peers.digest
         if message.peers_digest != told.peers_digest:
             told.peers = [

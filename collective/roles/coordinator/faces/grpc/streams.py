@@ -11,7 +11,7 @@ from typing import Any, Final
 from collective.core.errors import UsageError
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.member.files.copies import Copies
+from collective.member.files.file_copies import Copies
 from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission

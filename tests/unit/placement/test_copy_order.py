@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import Copy
 from collective.model.nodes import NodeState
-from collective.placement.route_order import to_read, to_write
+from collective.placement.copy_order import to_read, to_write
 
 STATES: Mapping[NodeId, NodeState] = {
     NodeId("up"): NodeState.UP,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collective.core.errors import UnreachableError
-from collective.federation.links.health import PeerHealth
+from collective.federation.links.circuit_breaker import PeerHealth
 from tests.unit.pki.forge import BOB
 
 

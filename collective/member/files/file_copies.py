@@ -25,7 +25,7 @@ from collective.core.paths import FilePath
 from collective.member.files.interface import Reads
 from collective.member.files.interrupted_copies import InterruptedCopies, RunningCopy
 from collective.member.files.member_directory import MemberDirectory
-from collective.member.files.watching import Look, watched
+from collective.member.files.rights_watch import Look, watched
 from collective.member.files.whole_files import Engines
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyState, HeldCopy
 from collective.model.nodes import Standing
-from collective.placement import health
+from collective.placement import chunk_safety
+from collective.placement.chunk_safety import Group, Use
 from collective.placement.healing import NodeFacts, count_of
-from collective.placement.health import Group, Use
 from collective.placement.quorum import quorum_of
 
 NODES: Final = tuple(NodeId(f"n{number}") for number in range(5))
@@ -47,8 +47,8 @@ def test_what_counts_is_what_repair_counts(
         for node, standing in standings.items()
     }
     expected = count_of(one_of(group).copies, facts)
-    assert health.live(group, standings, ignored) == expected
-    assert health.is_short(group, standings, ignored) is (expected < group.wanted)
+    assert chunk_safety.live(group, standings, ignored) == expected
+    assert chunk_safety.is_short(group, standings, ignored) is (expected < group.wanted)
 
 
 @given(GROUPS, SOME)
@@ -56,7 +56,7 @@ def test_what_can_be_read_has_a_stored_copy_where_one_can_read(
     group: Group, usable: frozenset[NodeId]
 ) -> None:
     stored = {node for node, state in group.copies if state is CopyState.STORED}
-    assert health.is_readable(group, usable) is bool(stored & usable)
+    assert chunk_safety.is_readable(group, usable) is bool(stored & usable)
 
 
 @given(st.lists(GROUPS, max_size=4), STANDINGS, SOME)
@@ -78,7 +78,7 @@ def test_what_is_left_is_what_removal_asks_of_each_chunk(
             sure = approved + min(waiting, max(0, approved - 1))
             if state is CopyState.STORED or sure < quorum_of(group.wanted):
                 expected[node] = expected.get(node, 0) + group.chunks
-    assert health.copies_left(groups, trusted) == expected
+    assert chunk_safety.copies_left(groups, trusted) == expected
 
 
 def test_doubted_copies_are_counted_once_for_each_chunk() -> None:
@@ -87,9 +87,9 @@ def test_doubted_copies_are_counted_once_for_each_chunk() -> None:
         Group(Use.FILED, 3, (doubted, (NODES[1], CopyState.DOUBTED)), 10),
         Group(Use.SHARED, 3, (doubted, (NODES[2], CopyState.STORED)), 1),
     ]
-    assert health.in_doubt(groups) == 21
+    assert chunk_safety.in_doubt(groups) == 21
 
 
 def test_a_node_that_nobody_knows_of_counts_for_nothing() -> None:
     group = Group(Use.FILED, 1, ((NodeId("gone"), CopyState.STORED),), 1)
-    assert health.live(group, {}, frozenset()) == 0
+    assert chunk_safety.live(group, {}, frozenset()) == 0

@@ -26,9 +26,9 @@ from collective.model import transfers as values
 from collective.model.transfers import PutAnswer
 from collective.pki.certificates import Certified
 from collective.roles.node.bad_copies import Problems
+from collective.roles.node.commands import COPIES_MAX, NodeService
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.node_memory import NodeMemory
-from collective.roles.node.service import COPIES_MAX, NodeService
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter

@@ -7,7 +7,8 @@ import pytest
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.model.transfers import RouteMode
-from collective.transfer.engine.route_health import RELAYED_FIRST, NodeHealth, RouteChoice
+from collective.transfer.engine.direct_or_relay import RELAYED_FIRST, RouteChoice
+from collective.transfer.engine.node_health import NodeHealth
 
 DIRECT, RELAY = RouteMode.DIRECT, RouteMode.RELAY
 ONE, TWO, THREE = (SpiffeId.node(Domain("home.alice"), NodeId(f"n{n}")) for n in (1, 2, 3))

@@ -45,7 +45,7 @@ _NOT_BY_THEM: Final = (
 
 @dataclass(slots=True)
 class Carrying:
-    """Copies of one command from one owner to another, as :class:`~collective.client.copies.FileCopies`."""
+    """Copies of one command from one owner to another, as :class:`~collective.client.file_copies.FileCopies`."""
 
     home: Owner
     """The own member."""

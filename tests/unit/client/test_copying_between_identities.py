@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from collective.client.carrying import Carrying
+from collective.client.copying_between_identities import Carrying
 from collective.client.owners import Owner
 from collective.core.errors import (
     CollectiveError,

@@ -14,7 +14,7 @@ from collective.core.errors import (
     RejectedError,
 )
 from collective.core.paths import FilePath
-from collective.member.files.copies import leased
+from collective.member.files.file_copies import leased
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.rights import Right

@@ -28,7 +28,7 @@ from collective.catalog.decisions.leases import given_up
 from collective.catalog.decisions.turns import even, slices
 from collective.catalog.interface.values import Claimed
 from collective.catalog.sqlite.collection.dooming import doom_chunk, forget_removed
-from collective.catalog.sqlite.collection.handing_out import forget_deleted, hand_out
+from collective.catalog.sqlite.collection.due_deletes import forget_deleted, hand_out
 from collective.catalog.sqlite.copies.quarantine import forget_on_removed
 from collective.catalog.sqlite.files.recording import clear_extents, clear_upload
 from collective.catalog.sqlite.files.upload_rows import COMMITTED, COMMITTED_UNCLEARED

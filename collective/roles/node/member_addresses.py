@@ -16,7 +16,6 @@ from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.world import World
 from collective.model.nodes import Whereabouts
-from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
 from collective.roles.node.enrolment_notes import NodeNotes, save_notes
 
 KEPT_MAX: Final = 16
@@ -44,31 +43,30 @@ def followed(told: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Add
 
 
 class MemberAddresses:
-    """Keeps what is told, and has channel and bootstrap look there."""
+    """Where to look now; keeps what is told."""
 
-    def __init__(
-        self,
-        settings: ServeSettings,
-        notes: NodeNotes,
-        path: str,
-        channel: CoordinatorChannel,
-        bootstrap: Bootstrap,
-        world: World,
-    ) -> None:
-        """Begin with ``notes``, which are at ``path``."""
+    def __init__(self, settings: ServeSettings, notes: NodeNotes, path: str, world: World) -> None:
+        """Begin with ``settings`` and ``notes``, which are at ``path``."""
         self._settings = settings
         self._notes = notes
         self._path = path
-        self._channel = channel
-        self._bootstrap = bootstrap
         self._disk = world.disk
         self._threads = world.threads
         self._log = structlog.get_logger("collective.node.coordinator")
 
+    @property
+    def coordinator(self) -> tuple[Address, ...]:
+        """Of the coordinator; SettingsError where none is known."""
+        return coordinator_addresses(self._settings, self._notes)
+
+    @property
+    def bootstrap(self) -> tuple[Address, ...]:
+        """Of the bootstrap; empty where none is known."""
+        return self._notes.bootstrap_addresses
+
     def move(self, settings: ServeSettings) -> None:
         """Look where ``settings`` say, from now on."""
         self._settings = settings
-        self._channel.move(coordinator_addresses(settings, self._notes))
 
     async def hear(self, told: Whereabouts) -> None:
         """Keep other addresses than before; where they cannot be written, they count until the end."""
@@ -80,8 +78,6 @@ class MemberAddresses:
         if notes == self._notes:
             return
         self._notes = notes
-        self._channel.learn(coordinator_addresses(self._settings, notes))
-        self._bootstrap.move(notes.bootstrap_addresses)
         try:
             await self._threads.run(save_notes, self._path, notes, self._disk)
         except (CollectiveError, OSError) as error:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.charges import (
+from collective.catalog.decisions.weights import (
     EXTENT_BYTES,
     NAME_BYTES,
     catalog_bytes,

@@ -6,7 +6,7 @@ from collective.core.disk import OsDisk
 from collective.core.ids import Domain, MemberId
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.roles.node.addresses import advertised, default_capacity
+from collective.roles.node.advertised_addresses import advertised, default_capacity
 
 BOUND = Address("127.0.0.1", 8101)
 TOLD = (Address("nas.lan", 8001), Address("10.0.0.5", 8001))

@@ -1,7 +1,7 @@
 """What a coordinator's answer to a heartbeat changes at a node.
 
-It brings ticket keys, the coordinator's time, the catalogue's position, what is revoked, which CAs
-count and where the coordinator is.  What of it counts before it is flushed is the memory's affair; which CA is followed, the
+It brings ticket keys, the coordinator's time, the catalogue's position, what is revoked and which CAs
+count.  What of it counts before it is flushed is the memory's affair; which CA is followed, the
 renewal's.
 """
 
@@ -14,12 +14,12 @@ import structlog
 
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain, SpiffeId, parse_domain
-from collective.model.nodes import Replacement, Whereabouts
+from collective.model.nodes import Replacement
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.node_memory import NodeMemory
-from collective.rpc.conversions.node_registry import position_from, stated_from, whereabouts_from
+from collective.rpc.conversions.node_registry import position_from, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 
@@ -69,14 +69,6 @@ class HearsOfInventory(Protocol):
         ...
 
 
-class FollowsWhereabouts(Protocol):
-    """Knows where the coordinator is."""
-
-    async def hear(self, told: Whereabouts) -> None:
-        """Take note of where it says that it is."""
-        ...
-
-
 class CoordinatorWord:
     """Takes answers over."""
 
@@ -88,7 +80,6 @@ class CoordinatorWord:
         trust: Trust,
         renewal: HearsOfAuthorities,
         inventory: HearsOfInventory,
-        whereabouts: FollowsWhereabouts,
     ) -> None:
         """Take over what is said to the node ``own``."""
         self._own = own
@@ -97,7 +88,6 @@ class CoordinatorWord:
         self._trust = trust
         self._renewal = renewal
         self._inventory = inventory
-        self._whereabouts = whereabouts
         self._is_mac_newest = False
         self._log = structlog.get_logger("collective.node.coordinator")
 
@@ -163,7 +153,6 @@ class CoordinatorWord:
         if answer.trusted_ca_ders:
             self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
         self._inventory.heard(is_asked=answer.send_inventory)
-        await self._whereabouts.hear(whereabouts_from(answer))
         self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
 
     def _adoption(self, signed: pb.SignedAdoption | None) -> Replacement | None:

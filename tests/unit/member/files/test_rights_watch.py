@@ -17,7 +17,7 @@ from collective.core.errors import (
     ShutOutError,
     UnreachableError,
 )
-from collective.member.files.watching import CHECK_S, PATIENCE_S, PEER_CHECK_S, Look, watched
+from collective.member.files.rights_watch import CHECK_S, PATIENCE_S, PEER_CHECK_S, Look, watched
 
 pytestmark = pytest.mark.virtual_time
 

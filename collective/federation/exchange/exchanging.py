@@ -23,7 +23,7 @@ from collective.core.clock import Clock
 from collective.core.errors import BusyError, CollectiveError, ConflictError, RejectedError
 from collective.core.ids import Domain
 from collective.core.log_rate import LogRate
-from collective.federation.membership.own_record import OwnRecord, digest_of
+from collective.federation.exchange.own_record import OwnRecord, digest_of
 from collective.federation.peers.newer_bundle import OlderBundleError, newer_bundle
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -15,7 +13,7 @@ from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.model.nodes import Whereabouts
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes
-from collective.roles.node.whereabouts import (
+from collective.roles.node.member_addresses import (
     KEPT_MAX,
     MemberAddresses,
     coordinator_addresses,
@@ -27,31 +25,14 @@ HERE, LAN, VPN = Address("127.0.0.1", 8001), Address("nas.lan", 8001), Address("
 UUID = StoreUuid("ab" * 16)
 
 
-class Ways:
-    """Stands for channel and bootstrap."""
-
-    def __init__(self) -> None:
-        self.moved: list[Sequence[Address]] = []
-        self.learnt: list[Sequence[Address]] = []
-
-    def move(self, addresses: Sequence[Address]) -> None:
-        self.moved.append(addresses)
-
-    def learn(self, addresses: Sequence[Address]) -> None:
-        self.learnt.append(addresses)
-
-
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "n1.json"
-        self.channel, self.bootstrap = Ways(), Ways()
         self.settings = ServeSettings(roles=frozenset({"node"}))
         self.addresses = MemberAddresses(
             self.settings,
             NodeNotes(UUID, (LAN,), (Address("nas.lan", 9001),)),
             str(self.path),
-            cast("Any", self.channel),
-            cast("Any", self.bootstrap),
             REAL,
         )
 
@@ -83,13 +64,13 @@ def test_a_loopback_address_of_another_machine_is_left_out() -> None:
     assert followed((HERE,), (Address("127.0.0.1", 9),)) == (HERE, Address("127.0.0.1", 9))
 
 
-async def test_what_is_new_is_kept_and_used_without_a_break(tmp_path: Path) -> None:
+async def test_what_is_new_is_kept_and_used(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     door = Address("100.64.0.7", 9001)
     await bench.addresses.hear(Whereabouts((LAN, VPN), (door,)))
     assert bench.kept == NodeNotes(UUID, (LAN, VPN), (door, Address("nas.lan", 9001)))
-    assert (bench.channel.learnt, bench.channel.moved) == ([(LAN, VPN)], [])
-    assert bench.bootstrap.moved == [bench.kept.bootstrap_addresses]
+    assert bench.addresses.coordinator == (LAN, VPN)
+    assert bench.addresses.bootstrap == bench.kept.bootstrap_addresses
 
 
 async def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
@@ -97,14 +78,13 @@ async def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
     await bench.addresses.hear(Whereabouts((LAN,), ()))
     await bench.addresses.hear(Whereabouts())
     assert not bench.path.exists()
-    assert bench.channel.learnt == []
 
 
 async def test_a_disk_that_takes_nothing_stops_no_heartbeat(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.path.mkdir()
     await bench.addresses.hear(Whereabouts((VPN,), ()))
-    assert bench.channel.learnt == [(VPN, LAN)]
+    assert bench.addresses.coordinator == (VPN, LAN)
     assert bench.path.is_dir()
 
 
@@ -113,4 +93,4 @@ async def test_settings_that_change_keep_what_was_told(tmp_path: Path) -> None:
     await bench.addresses.hear(Whereabouts((VPN,), ()))
     assert json.loads(bench.path.read_text())["coordinator_addresses"][0] == str(VPN)
     bench.addresses.move(ServeSettings(roles=frozenset({"node"}), coordinator_address=HERE))
-    assert bench.channel.moved == [(HERE, VPN, LAN)]
+    assert bench.addresses.coordinator == (HERE, VPN, LAN)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from collective.core.errors import RejectedError, UsageError
-from collective.federation.membership.words import (
+from collective.federation.exchange.exchanging import (
     REPEATED_S,
     REVOKED_BURST,
     REVOKED_PER_S,
