@@ -38,6 +38,8 @@ def write(invocation: Invocation, path: PathArgument) -> None:
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
 
     async def work(collective: Collective) -> Entry:
+        if stdin.isatty():  # the line would be drawn over what is typed
+            return await collective.write(path, stdin)
         async with meter.shown():
             return await collective.write(path, stdin, progress=meter)
 

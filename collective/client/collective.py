@@ -36,13 +36,13 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.client.trees.result import LeftOut, TreeResult
     from collective.model.changes import Attributes
     from collective.model.entries import Entry
+    from collective.model.progress import Progress
     from collective.model.status import Status
     from collective.rpc.remote.datastores import RemoteDatastores
     from collective.rpc.remote.nodes import RemoteNodes
     from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
-    from collective.transfer.engine.options import Progress
     from collective.transfer.engine.write_sources import Source
 
 T = TypeVar("T")
@@ -402,7 +402,7 @@ class Collective:
             progress=progress,
             named=named,
             result=result,
-            shown_above=owner.shown,
+            shown_above=owner.names.shown_above,
         )
 
     async def copy(

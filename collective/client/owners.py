@@ -27,7 +27,6 @@ from collective.rpc.remote.connection import Explain
 
 if TYPE_CHECKING:  # few commands go straight to another member
     from collective.client.logins import Login, Logins
-    from collective.rpc.remote.owner_paths import OwnerPaths
 
 Connect = Callable[["Login", Explain], Connection]
 """Opens a connection; the second says on what is told where its coordinator cannot be reached."""
@@ -39,22 +38,15 @@ class Owner:
 
     connection: Connection
     names: Names
-    """Its names as they are called here."""
-    paths: OwnerPaths | None = None
-    """None: as they are called here, by the own member."""
-
-    @property
-    def shown(self) -> str:
-        """What stands here above the paths at the other end."""
-        return "" if self.paths is None else str(self.paths.root)
+    """Its names as they are called here; they know what each is called there."""
 
     def there(self, path: FilePath) -> FilePath:
         """Return what ``path`` is called at the other end."""
-        return path if self.paths is None else self.paths.at_owner(path)
+        return self.names.there(path)
 
     def here(self, entry: Entry) -> Entry:
         """Return an entry from the other end as it is called here."""
-        return entry if self.paths is None else self.paths.here(entry)
+        return self.names.here(entry)
 
 
 class Owners:
@@ -83,7 +75,7 @@ class Owners:
         """Return who has ``path``; raises as :meth:`at`, and ConflictError for ``/@DOMAIN/@DOMAIN``."""
         domain = path.peer_domain
         owner = self.home if domain is None else await self.at(domain)
-        if owner.paths is not None and owner.there(path).peer_domain is not None:
+        if owner is not self.home and owner.there(path).peer_domain is not None:
             raise ConflictError("A path leads to one other member, and no further.")
         return owner
 
@@ -118,8 +110,7 @@ class Owners:
 
         connection = self._connect(login, explain)
         self._straight.append((login, connection))
-        paths = OwnerPaths(domain)
-        return Owner(connection, connection.names_as(paths), paths)
+        return Owner(connection, connection.names_as(OwnerPaths(domain)))
 
     async def _check_peer(
         self, domain: Domain, login: Login, logins: Logins, own: Credentials

@@ -29,6 +29,7 @@ from collective.core.world import World
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
+from collective.model.progress import Progress
 from collective.rpc.links import Channel, Dialer
 from collective.rpc.own_addresses import own_address
 from collective.rpc.remote.connection import Control
@@ -38,7 +39,6 @@ from collective.transfer.buffers import BufferPool
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.write_sources import Source
 from collective.transfer.stream.chunk_client import ChunkClient
 

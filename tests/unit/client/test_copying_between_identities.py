@@ -61,7 +61,7 @@ class Houses:
         paths = OwnerPaths(Domain("garage.bob"))
         self.home = Owner(self.alice.connection, self.alice.connection.names)
         connection = self.bob.connection
-        self.straight = Owner(connection, connection.names_as(paths), paths)
+        self.straight = Owner(connection, connection.names_as(paths))
         self.carried = 0
         self.progress: list[int] = []
         self.carrying = Carrying(self.home, self.home, self.straight, self._carry)

@@ -22,6 +22,7 @@ from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.pki.certificates import certificate_der
 from collective.rpc.remote.connection import Control, Explain
+from collective.rpc.remote.owner_paths import OwnerPaths
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, Member
 from tests.worlds import world_of
 
@@ -59,8 +60,8 @@ class Line:
         self.asked: list[Domain] = []
         self.answer: Any = NotFoundError("No peer.")
 
-    def names_as(self, _paths: object) -> Names:
-        return cast("Names", object())
+    def names_as(self, paths: OwnerPaths) -> Names:
+        return Names(cast("Any", None), cast("Any", None), paths)
 
     async def authorities(self, domain: Domain) -> Any:
         self.asked.append(domain)
@@ -137,7 +138,7 @@ async def test_a_member_that_was_joined_is_reached_straight_once_the_own_one_sai
     owner = await world.owners.of(FILM)
     assert owner is await world.owners.of(FilePath.parse("/@garage.bob"))
     assert owner.there(FILM) == FilePath.parse("/media/film")
-    assert owner.shown == "/@garage.bob"
+    assert owner.names.shown_above == "/@garage.bob"
     [(login, explain, line)] = world.opened
     assert login.name == name
     assert "una@friends.net" in explain("No.")
@@ -148,7 +149,7 @@ async def test_a_member_that_was_joined_is_reached_straight_once_the_own_one_sai
     assert line.is_closed
     assert world.home.is_closed
     world.home.answer = UnreachableError("Away.")
-    assert (await world.make().of(FILM)).shown == "/@garage.bob"
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
     assert world.home.asked == [BOB], "asked once, and remembered"
 
 
@@ -167,7 +168,7 @@ async def test_a_member_that_no_peer_is_named_after_is_reached_straight_as_long_
     world: World,
 ) -> None:
     name = world.join(world.member("bob", "garage.bob"))
-    assert (await world.owners.of(FILM)).shown == "/@garage.bob"
+    assert (await world.owners.of(FILM)).names.shown_above == "/@garage.bob"
     other = world.member("bob2", "garage.bob")
     world.home.answer = [certificate_der(other.authority.certificate)]
     with pytest.raises(ConflictError, match=f"identity leave {name}"):
