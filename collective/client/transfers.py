@@ -126,15 +126,19 @@ class Transfers:
 
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
-        await self.session.leases.close()
-        await self.session.in_thread(self.session.engines.remember)
+        try:
+            await self.session.leases.close()
+        finally:
+            await self.session.in_thread(self.session.engines.remember)
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""
-        await self.session.engines.close()
-        if self._chunks is not None:
-            await self._chunks.close()
-        self.session.pool.abandon()
+        try:
+            await self.session.engines.close()
+        finally:
+            if self._chunks is not None:
+                await self._chunks.close()
+            self.session.pool.abandon()
 
     async def write(
         self,
