@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from collective.client.connection import Connection
 from collective.client.logins import Login
 from collective.client.owners import Owners
-from collective.core.errors import ConflictError
+from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.core.units import Address
@@ -407,13 +407,14 @@ class Collective:
         *,
         condition: Precondition | None = None,
         progress: Progress | None = None,
-        on_carried: Callable[[], None] | None = None,
+        on_carried: Callable[[CollectiveError], None] | None = None,
     ) -> Entry:
         """Make ``target`` a file like the file ``source``, of this member or a peer's (``/@DOMAIN/…``).
 
         The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
         copy goes on.  Between a member that this client has joined besides and another, this machine may have
-        to carry them: ``on_carried`` is called before it does (:mod:`~collective.client.copying_between_identities`).
+        to carry them: ``on_carried`` is called before it does, with what the own coordinator answered
+        (:mod:`~collective.client.copying_between_identities`).
         Raises as :meth:`write` and :meth:`open_read`.
         """
         old, new = FilePath.parse(source), FilePath.parse(target)
@@ -428,7 +429,7 @@ class Collective:
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
         result: TreeResult | None = None,
-        on_carried: Callable[[], None] | None = None,
+        on_carried: Callable[[CollectiveError], None] | None = None,
     ) -> TreeResult:
         """Copy a directory with everything below it: what differs at ``target``, and nothing else.
 
@@ -456,7 +457,7 @@ class Collective:
         self,
         source: FilePath,
         target: FilePath,
-        on_carried: Callable[[], None] | None,
+        on_carried: Callable[[CollectiveError], None] | None,
     ) -> FileCopies:
         """Return what makes copies from who has ``source`` to who has ``target``."""
         from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - see above
