@@ -11,13 +11,12 @@ import typer
 from collective.cli.passphrases import unseen
 from collective.core.disk import Disk
 from collective.core.errors import ConflictError, UsageError
+from collective.core.limits import JOIN_CODE_TEXT_MAX
 
 if TYPE_CHECKING:
     from collective.pki.invite_code import InviteCode
 
 FROM_STDIN: Final = "-"
-TEXT_MAX_BYTES: Final = 64 * 1024
-"""A whole message fits in it."""
 
 CodeArgument = Annotated[
     list[str] | None,
@@ -69,7 +68,9 @@ def require_for(code: InviteCode, who: str) -> None:
 
 
 def code_given(words: list[str] | None, file: str | None, disk: Disk) -> InviteCode:
-    """Return the code that was given in one of the three ways; nobody is asked but who types it.
+    """Return the code that was given in one of the three ways.
+
+    Only a person at a terminal is asked for it.
 
     Raises:
         UsageError: None was given, or it is mistyped; says what is wrong.
@@ -90,7 +91,7 @@ def code_given(words: list[str] | None, file: str | None, disk: Disk) -> InviteC
 def _from_file(file: str, disk: Disk) -> str:
     try:
         with disk.open(file, "read") as opened:
-            buffer = memoryview(bytearray(TEXT_MAX_BYTES + 1))
+            buffer = memoryview(bytearray(JOIN_CODE_TEXT_MAX + 1))
             return _text(bytes(buffer[: opened.read_into(buffer, 0)]))
     except OSError as error:
         if error.errno == errno.ESPIPE:
@@ -101,7 +102,7 @@ def _from_file(file: str, disk: Disk) -> str:
 def _from_stdin() -> str:
     if sys.stdin.isatty():
         return unseen("Code: ")
-    given = _text(sys.stdin.buffer.read(TEXT_MAX_BYTES + 1))
+    given = _text(sys.stdin.buffer.read(JOIN_CODE_TEXT_MAX + 1))
     if not given.strip():
         raise UsageError("No code came on stdin; give the code that 'invite generate' printed.")
     return given

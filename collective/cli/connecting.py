@@ -69,21 +69,13 @@ async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
     """Connect as the options say; NotJoinedError where there are no credentials."""
     login, others = await _resolve(invocation)
     async with Collective.connect(
-        login.credentials,
-        login.addresses,
+        login,
         logins=others,
         world=invocation.world,
         links=invocation.links,
         state_dir=state_dir(os.environ),
     ) as collective:
-        try:
-            yield collective
-        finally:
-            if login.found is not None:
-                await login.found(collective.found_at)
-        if login.follow is not None and collective.newest_authority:
-            await login.follow(collective.newest_authority)
-        await collective.follow()
+        yield collective
 
 
 async def _resolve(invocation: Invocation) -> Resolved:

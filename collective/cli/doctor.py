@@ -221,7 +221,7 @@ class _Examination:
         from collective.cli.diagnosis import client, machine, member  # noqa: PLC0415 - heavy
 
         clock = self._world.clock
-        status = await collective.status()
+        status = await member.settled_status(collective)
         offset_s = await collective.server_time_ms() / 1000 - clock.wall_s()
         found = [machine.skew_finding(offset_s, f"the coordinator of {status.domain}")]
         found += member.of_status(status, clock.wall_s())

@@ -125,12 +125,13 @@ def join(
     chosen = place.folders() | chosen | check_data_dir(given) | {"join_code_file": place.code}
     set_up(invocation, place, ["node"], chosen, "join", code=parsed, force=force)
     is_started = questions.is_agreed(start, "Start it now?", default=True)
+    from collective.cli.setup.waiting import run_of, wait_until_enrolled  # noqa: PLC0415 - as above
+
+    former = run_of(place)
     # without systemd this process becomes the node, and says itself how far it is
     finish(invocation, place, ["node"], chosen, is_started=is_started, has_code=True)
     if is_started:
-        from collective.cli.setup.waiting import wait_until_enrolled  # noqa: PLC0415 - as above
-
-        wait_until_enrolled(place, invocation.world)
+        wait_until_enrolled(place, invocation.world, after=former)
         if not invocation.as_json:
             output.line("Joined       the node has its certificate, and its coordinator knows it.")
 

@@ -78,7 +78,9 @@ class TreeJson(TypedDict):
 class RemovedNamesJson(TypedDict):
     """What a removal took away."""
 
-    removed: Annotated[int, "Names, with all that was below."]
+    removed: Annotated[
+        int, "Names, with all that was below; where it ended half-way, those that went."
+    ]
 
 
 # --- people -----------------------------------------------------------------------------------------

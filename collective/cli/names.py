@@ -117,14 +117,20 @@ def rm(
             return await collective.remove(path)
         return await _remove_tree(collective, path, invocation)
 
-    count = invocation.run(work)
+    _say_removed(invocation.run(work), invocation)
+
+
+def _say_removed(count: int, invocation: Invocation) -> None:
     if invocation.as_json:
         removed: RemovedNamesJson = {"removed": count}
         output.as_json(removed)
 
 
 async def _remove_tree(collective: Collective, path: str, invocation: Invocation) -> int:
-    """Remove a tree, show how far it is meanwhile, and say what went where it ends half-way."""
+    """Remove a tree, show how far it is meanwhile, and say what went where it ends half-way.
+
+    With ``--json`` that is said on stdout, too, before the error.
+    """
     from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each removal
 
     meter = Meter(invocation.world.clock, unit=Unit.NAMES, doing="Removed")
@@ -133,9 +139,9 @@ async def _remove_tree(collective: Collective, path: str, invocation: Invocation
             return await collective.remove(path, recursive=True, progress=meter)
     except (CollectiveError, asyncio.CancelledError):
         if meter.done:
-            output.note(
-                f"{meter.done:,} names below {path} are removed already; the rest is there."
-            )
+            names = "1 name" if meter.done == 1 else f"{meter.done:,} names"
+            output.note(f"{names} removed below {path}; the rest is still there.")
+            _say_removed(meter.done, invocation)
         raise
 
 

@@ -16,7 +16,13 @@ from collective.cli.names import PathArgument, is_directory
 from collective.cli.options import Invocation, command
 from collective.cli.progress import Meter
 from collective.core.clock import Clock
-from collective.core.errors import NotFoundError, PartialError, UsageError
+from collective.core.errors import (
+    CollectiveError,
+    NotFoundError,
+    PartialError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
@@ -38,6 +44,8 @@ def write(invocation: Invocation, path: PathArgument) -> None:
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
 
     async def work(collective: Collective) -> Entry:
+        if stdin.isatty():  # the line would be drawn over what is typed
+            return await collective.write(path, stdin)
         async with meter.shown():
             return await collective.write(path, stdin, progress=meter)
 
@@ -236,10 +244,11 @@ def cp(
     _finish(invocation, invocation.run(work, is_transfer=True))
 
 
-def _carried(meter: Meter) -> None:
-    meter.note(
-        "Note: The bytes pass through this machine: no coordinator may speak for both of your identities."
-    )
+def _carried(meter: Meter, error: CollectiveError) -> None:
+    why = "no coordinator may speak for both of your identities."
+    if not isinstance(error, PermissionDeniedError):
+        why = f"your coordinator cannot make the copy now. {error.message}"
+    meter.note(f"Note: The bytes pass through this machine: {why}")
 
 
 def _left_out(meter: Meter, one: LeftOut) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from collective.client.connection import Connection
+from collective.client.logins import Login
 from collective.client.owners import Owners
-from collective.core.errors import ConflictError
+from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.core.units import Address
@@ -29,20 +31,20 @@ from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
     from collective.client.file_copies import FileCopies
-    from collective.client.logins import Login, Logins
+    from collective.client.logins import Logins
     from collective.client.options import ClientOptions
     from collective.client.people import People
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
     from collective.model.changes import Attributes
     from collective.model.entries import Entry
+    from collective.model.progress import Progress
     from collective.model.status import Status
     from collective.rpc.remote.datastores import RemoteDatastores
     from collective.rpc.remote.nodes import RemoteNodes
     from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
-    from collective.transfer.engine.options import Progress
     from collective.transfer.engine.write_sources import Source
 
 T = TypeVar("T")
@@ -70,7 +72,7 @@ class Collective:
     @asynccontextmanager
     async def connect(
         cls,
-        credentials: Credentials,
+        who: Credentials | Login,
         addresses: Sequence[Address] = (),
         *,
         logins: Logins | None = None,
@@ -79,14 +81,15 @@ class Collective:
         links: Links | None = None,
         state_dir: str | None = None,
     ) -> AsyncIterator[Self]:
-        """Talk to the coordinator of the member whose CA is in ``credentials``.
+        """Talk to the coordinator of the member whose CA is in the credentials of ``who``.
 
         Args:
-            credentials: certificate, key and CA.
-            addresses: where the coordinator may be, tried in turn; with none given, those that
-                the certificate itself carries.
+            who: certificate, key and CA; or a login, which says where the coordinator may be, too, and keeps what
+                is learnt of that and of new CAs.
+            addresses: where the coordinator may be, tried in turn; with none given, those of the login, else
+                those that the certificate itself carries.
             logins: other members that this client has joined, whose ``/@DOMAIN/…`` goes straight to them
-                by the identity that joined; None: all goes through the member of ``credentials``.
+                by the identity that joined; None: all goes through the member of ``who``.
             options: bounds of transfers, for each member that is reached straight.
             world: where time, chance, files and threads come from; by default this machine's.
             links: how others are reached; by default over TLS.
@@ -100,12 +103,16 @@ class Collective:
         within = world or real_world()
         by = links or TlsLinks(within)
 
-        def open_connection(
-            shown: Credentials, at: Sequence[Address], explain: Explain | None = None
-        ) -> Connection:
+        login = (
+            replace(who, addresses=tuple(addresses) or who.addresses)
+            if isinstance(who, Login)
+            else Login(who, tuple(addresses))
+        )
+
+        def open_connection(one: Login, explain: Explain | None = None) -> Connection:
             return Connection.open(
-                shown,
-                at,
+                one.credentials,
+                one.addresses,
                 options=options,
                 world=within,
                 links=by,
@@ -113,13 +120,10 @@ class Collective:
                 explain=explain,
             )
 
-        def straight(login: Login, explain: Explain) -> Connection:
-            return open_connection(login.credentials, login.addresses, explain)
-
-        home = open_connection(credentials, addresses)
-        owners = Owners(home, credentials, logins, straight)
+        owners = Owners(open_connection(login), login, logins, open_connection)
         try:
             yield cls(owners)
+            await owners.follow()
         finally:
             await owners.close()
 
@@ -134,11 +138,6 @@ class Collective:
         return self._home.transfers
 
     @property
-    def found_at(self) -> tuple[Address, ...]:
-        """Where the coordinator answered, then where its certificate says it is; ``()`` before it did."""
-        return self._home.found_at
-
-    @property
     def newest_authority(self) -> bytes:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
         return self._home.channel.newest_authority
@@ -148,10 +147,6 @@ class Collective:
         from collective.rpc.probing import time_of  # noqa: PLC0415 - few need it
 
         return await time_of(self._home.channel)
-
-    async def follow(self) -> None:
-        """Follow the new CAs that members reached straight told of; nothing fails for that."""
-        await self._owners.follow()
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -402,7 +397,7 @@ class Collective:
             progress=progress,
             named=named,
             result=result,
-            shown_above=owner.shown,
+            shown_above=owner.names.shown_above,
         )
 
     async def copy(
@@ -412,13 +407,14 @@ class Collective:
         *,
         condition: Precondition | None = None,
         progress: Progress | None = None,
-        on_carried: Callable[[], None] | None = None,
+        on_carried: Callable[[CollectiveError], None] | None = None,
     ) -> Entry:
         """Make ``target`` a file like the file ``source``, of this member or a peer's (``/@DOMAIN/…``).
 
         The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
         copy goes on.  Between a member that this client has joined besides and another, this machine may have
-        to carry them: ``on_carried`` is called before it does (:mod:`~collective.client.copying_between_identities`).
+        to carry them: ``on_carried`` is called before it does, with what the own coordinator answered
+        (:mod:`~collective.client.copying_between_identities`).
         Raises as :meth:`write` and :meth:`open_read`.
         """
         old, new = FilePath.parse(source), FilePath.parse(target)
@@ -433,7 +429,7 @@ class Collective:
         progress: Progress | None = None,
         named: Callable[[LeftOut], None] | None = None,
         result: TreeResult | None = None,
-        on_carried: Callable[[], None] | None = None,
+        on_carried: Callable[[CollectiveError], None] | None = None,
     ) -> TreeResult:
         """Copy a directory with everything below it: what differs at ``target``, and nothing else.
 
@@ -458,7 +454,10 @@ class Collective:
         return record.result
 
     async def _copies(
-        self, source: FilePath, target: FilePath, on_carried: Callable[[], None] | None
+        self,
+        source: FilePath,
+        target: FilePath,
+        on_carried: Callable[[CollectiveError], None] | None,
     ) -> FileCopies:
         """Return what makes copies from who has ``source`` to who has ``target``."""
         from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - see above

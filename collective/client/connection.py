@@ -6,7 +6,6 @@ Owns the channel and what moves files over it; refuses which member a path is of
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from collective.client.names import Names
 from collective.core.clock import Clock
 from collective.core.errors import ConflictError, NotJoinedError
 from collective.core.ids import Domain, SpiffeId
+from collective.core.tasks import all_of
 from collective.core.units import Address
 from collective.core.world import World
 from collective.model.calls import Call
@@ -155,8 +155,10 @@ class Connection:
         if transfers is None:
             await self.channel.aclose()
             return
-        await transfers.settle()
-        await asyncio.gather(transfers.close(), self.channel.aclose())
+        try:
+            await transfers.settle()
+        finally:
+            await all_of(transfers.close(), self.channel.aclose())
 
     @property
     def transfers(self) -> Transfers:

@@ -1,13 +1,17 @@
-"""Copies between a member that this client has joined besides and another: two identities of one person.
+"""Copies between two members of which this client has joined one besides its own: two identities of one person.
 
-What may be copied is what reading and writing as these two identities may.  No coordinator may speak for both,
-so this machine carries the bytes, chunk by chunk as they are stored: those that the target has already are
-referred to, and memory is bounded.  Where the own member's coordinator may make the same copy with the grants
-that the person has *through it*, it does, and no byte passes here; what it is refused changes nothing.
+The identity that reads the source has to have the right to read it, and the one that writes the target the right to
+write it.  The own member's coordinator makes the copy if the grants of its person allow the same, which are others;
+then no byte passes here.  Otherwise this machine carries the bytes, chunk by chunk as they are stored: chunks that
+the target's member has already are not sent, and memory is bounded.
+
+A coordinator that refuses a copy is not asked again by the same command.  One that is busy or cannot reach the other
+member is asked again a minute later, and until then this machine carries.  Anything else is about that file alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +20,7 @@ from collective.client.owners import Owner
 from collective.client.session import Session
 from collective.core.errors import (
     BusyError,
+    CollectiveError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
@@ -25,22 +30,16 @@ from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.progress import Progress
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.comparing import LeasedPieces, same_pieces
 from collective.transfer.engine.copying import CopySource, FileCopy
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.upload_session import Opening, end_upload
 
 WINDOW_CHUNKS: Final = 4
 """Chunks of one copy that are in memory."""
-_NOT_BY_THEM: Final = (
-    PermissionDeniedError,
-    NotFoundError,
-    ConflictError,
-    UnreachableError,
-    BusyError,
-)
-"""What the own member's coordinator answers where it cannot make a copy that the two identities may make."""
+PAUSE_S: Final = 60.0
+"""After so long a coordinator is asked again that could not make a copy just then: each time may cost its patience."""
 
 
 @dataclass(slots=True)
@@ -51,9 +50,10 @@ class Carrying:
     """The own member."""
     source: Owner
     target: Owner
-    on_carried: Callable[[], None] | None = None
-    """Called once, when this machine begins to carry bytes."""
-    _tries_coordinators: bool = field(default=True, init=False)
+    on_carried: Callable[[CollectiveError], None] | None = None
+    """Called once, when this machine begins to carry bytes, with what the own member's coordinator answered."""
+    _ask_from_s: float = field(default=-math.inf, init=False)
+    """When that coordinator may be asked, by the monotonic clock."""
     _has_told: bool = field(default=False, init=False)
 
     async def copy(
@@ -75,31 +75,42 @@ class Carrying:
             if same is not None:
                 return self.target.here(same), True
         told = _Told(progress)
-        if self._tries_coordinators:
+        if self._now_s() >= self._ask_from_s:
             made = await self._by_coordinators(*ends, condition, told.count)
-            if made is not None:
+            if isinstance(made, Entry):
                 return made, False
-            self._tries_coordinators = False
             told.begin_anew()
-        if self.on_carried is not None and not self._has_told:
-            self._has_told = True
-            self.on_carried()
+            self._tell(made)
         return self.target.here(await _carry(*ends, condition, told.count)), False
 
     async def _by_coordinators(
         self, source: End, target: End, condition: Precondition, progress: Progress
-    ) -> Entry | None:
-        """Have the own member's coordinator make the copy; None where it cannot.
+    ) -> Entry | CollectiveError:
+        """Have the own member's coordinator make the copy; return why it does not.
 
-        Only what both identities may do is asked of it: each opens its end first.
+        Only what both identities may do is asked of it: each opens its end first, and raises what that raises.
         """
         await _check_both(source, target, condition)
         copies = self.home.connection.copies
         try:
             made, _ = await copies.copy(source.path, target.path, condition, progress=progress)
-        except _NOT_BY_THEM:
-            return None
+        except PermissionDeniedError as error:
+            self._ask_from_s = math.inf
+            return error
+        except (UnreachableError, BusyError) as error:
+            self._ask_from_s = self._now_s() + PAUSE_S
+            return error
+        except (NotFoundError, ConflictError) as error:
+            return error
         return made
+
+    def _now_s(self) -> float:
+        return self.home.connection.clock.monotonic_s()
+
+    def _tell(self, error: CollectiveError) -> None:
+        if self.on_carried is not None and not self._has_told:
+            self._has_told = True
+            self.on_carried(error)
 
 
 @dataclass(frozen=True, slots=True)

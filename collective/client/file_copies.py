@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from collective.client.owners import Owner
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.model.entries import Entry
+from collective.model.progress import Progress
 
 
 class FileCopies(Protocol):
@@ -22,7 +22,7 @@ class FileCopies(Protocol):
         condition: Precondition,
         *,
         unless_same: bool = False,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Entry, bool]:
         """Copy a file; return the entry at ``target``, and whether it was left as it was.
 
@@ -45,7 +45,7 @@ class CopiesWithin:
         condition: Precondition,
         *,
         unless_same: bool = False,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Entry, bool]:
         """Have the coordinator copy; see :meth:`RemoteCopies.copy`."""
         owner = self.owner

@@ -37,10 +37,13 @@ class Logins(Protocol):
         """
         ...
 
-    async def is_peer_of(self, login: Login, home: Credentials) -> bool:
-        """Tell whether the member of ``home`` has said before that this one is its peer of that domain."""
+    async def said_peer_s(self, login: Login, home: Credentials) -> float | None:
+        """Return how many seconds ago the member of ``home`` said that this one is its peer of that domain.
+
+        None where it has not, or has said since that it is not.
+        """
         ...
 
-    async def note_peer_of(self, login: Login, home: Credentials) -> None:
-        """Remember that the member of ``home`` has said so."""
+    async def note_peer(self, login: Login, home: Credentials, *, is_peer: bool) -> None:
+        """Remember what the member of ``home`` says of that now; nothing fails for it."""
         ...

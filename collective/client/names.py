@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Final
 
 from collective.core.errors import NotFoundError
 from collective.core.paths import FilePath
@@ -12,6 +12,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
+from collective.model.progress import Progress
 from collective.rpc.remote.names import RemoteNames
 
 if TYPE_CHECKING:  # few commands go straight to another member
@@ -28,17 +29,24 @@ class Names:
         """
         self._remote = remote
         self._call = call
-        self._paths = paths
+        self.paths: Final = paths
 
-    def _there(self, path: FilePath) -> FilePath:
-        return path if self._paths is None else self._paths.at_owner(path)
+    @property
+    def shown_above(self) -> str:
+        """What stands here above the paths at the member: ``/@DOMAIN``, or nothing."""
+        return "" if self.paths is None else str(self.paths.root)
 
-    def _here(self, entry: Entry) -> Entry:
-        return entry if self._paths is None else self._paths.here(entry)
+    def there(self, path: FilePath) -> FilePath:
+        """Return what the member calls ``path``."""
+        return path if self.paths is None else self.paths.at_owner(path)
+
+    def here(self, entry: Entry) -> Entry:
+        """Return an entry of the member's as it is called here."""
+        return entry if self.paths is None else self.paths.here(entry)
 
     async def stat(self, path: FilePath) -> Entry:
         """Return what ``path`` names."""
-        return self._here(await self._remote.stat(self._call, self._there(path)))
+        return self.here(await self._remote.stat(self._call, self.there(path)))
 
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
@@ -47,7 +55,7 @@ class Names:
 
         Of another member its peers are left out: no path leads over two members.
         """
-        there = self._there(path)
+        there = self.there(path)
 
         def ask(token: str) -> asyncio.Task[EntryPage]:
             page = self._remote.list(
@@ -62,8 +70,8 @@ class Names:
                 coming = ask(page.next_token) if page.next_token else None
                 await asyncio.sleep(0)  # so that it leaves before this page is worked through
                 for entry in page.entries:
-                    if self._paths is None or entry.kind is not EntryKind.PEER:
-                        yield self._here(entry)
+                    if self.paths is None or entry.kind is not EntryKind.PEER:
+                        yield self.here(entry)
         finally:
             if coming is not None:  # the caller has seen enough
                 coming.cancel()
@@ -74,9 +82,9 @@ class Names:
     ) -> Entry:
         """Make a directory or datastore; ``attributes`` are for one that this call makes."""
         made = await self._remote.make_directory(
-            self._call, self._there(path), parents=parents, attributes=attributes
+            self._call, self.there(path), parents=parents, attributes=attributes
         )
-        return self._here(made)
+        return self.here(made)
 
     async def make_link(
         self,
@@ -88,12 +96,12 @@ class Names:
         """Make a symbolic link, in the place of a file or link that may be there if ``condition`` holds."""
         made = await self._remote.make_link(
             self._call,
-            self._there(path),
+            self.there(path),
             target,
             attributes or Attributes(),
             condition or Precondition(),
         )
-        return self._here(made)
+        return self.here(made)
 
     async def set_attributes(
         self, path: FilePath, attributes: Attributes, *, if_version: int = 0
@@ -101,12 +109,12 @@ class Names:
         """Change time and mode of what is there; what ``attributes`` leave open stays as it is."""
         changed = await self._remote.set_attributes(
             self._call,
-            self._there(path),
+            self.there(path),
             modified_ns=attributes.modified_ns,
             mode=attributes.mode,
             condition=Precondition(if_version=if_version),
         )
-        return self._here(changed)
+        return self.here(changed)
 
     async def remove(
         self,
@@ -114,10 +122,13 @@ class Names:
         *,
         recursive: bool,
         if_version: int,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> int:
-        """Remove; return how many names went, and tell ``progress`` of them while a large tree goes."""
-        there, condition = self._there(path), Precondition(if_version=if_version)
+        """Remove; return how many names went.
+
+        ``progress`` is told of them while a large tree goes, so that an error half-way hides none of them.
+        """
+        there, condition = self.there(path), Precondition(if_version=if_version)
         gone, is_all = 0, False
         while not is_all:
             try:
@@ -138,8 +149,8 @@ class Names:
         """Rename."""
         moved = await self._remote.move(
             self._call,
-            self._there(source),
-            self._there(destination),
+            self.there(source),
+            self.there(destination),
             condition=Precondition(if_version=if_version),
         )
-        return self._here(moved)
+        return self.here(moved)

@@ -1,33 +1,41 @@
 """Who has a path, and how this client gets there: through its own member, or straight.
 
-``/@DOMAIN/…`` of a member that this client has joined itself goes straight there, always, as the identity
-that joined.  That is another person there than the one whom the own member vouches for, with grants of its
-own; so neither ever stands in for the other, and what a command may do is the same whether a way is up or
-down.  Every other ``/@DOMAIN/…`` goes through the own member, which forwards it.
+If this client has joined the member of DOMAIN itself, ``/@DOMAIN/…`` goes straight to that member, always, as the
+identity that joined.  Every other ``/@DOMAIN/…`` goes through the own member, which forwards it.  To the member of
+DOMAIN these are two people with different grants: the one who joined, and the one whom the own member vouches for.
+So neither way ever replaces the other, and what a command may do does not depend on which way is up.
 
-Members choose their domains.  Before a path goes straight for the first time, the own member is asked whether
-the peer that it knows by that domain is the one that was joined: its CA tells.
+Members choose their domains, and one that was joined may call itself as a peer does.  So before a path goes straight,
+the own member is asked for the CA of its peer of that domain, and another CA ends the command.  The answer counts for
+a day, and for a week where the own member cannot be asked again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from cryptography.x509 import Certificate
 
 from collective.client.connection import Connection
 from collective.client.names import Names
 from collective.core.errors import ConflictError, NotFoundError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
+from collective.core.tasks import all_of
 from collective.model.entries import Entry
 from collective.pki.credentials import Credentials
 from collective.rpc.remote.connection import Explain
 
 if TYPE_CHECKING:  # few commands go straight to another member
     from collective.client.logins import Login, Logins
-    from collective.rpc.remote.owner_paths import OwnerPaths
+
+PEER_FRESH_S: Final = 86400.0
+"""For so long counts what the own member said of who its peer is, unasked."""
+PEER_KEPT_S: Final = 7 * 86400.0
+"""The same where it cannot be asked."""
 
 Connect = Callable[["Login", Explain], Connection]
 """Opens a connection; the second says on what is told where its coordinator cannot be reached."""
@@ -39,22 +47,15 @@ class Owner:
 
     connection: Connection
     names: Names
-    """Its names as they are called here."""
-    paths: OwnerPaths | None = None
-    """None: as they are called here, by the own member."""
-
-    @property
-    def shown(self) -> str:
-        """What stands here above the paths at the other end."""
-        return "" if self.paths is None else str(self.paths.root)
+    """Its names as they are called here; they know what each is called there."""
 
     def there(self, path: FilePath) -> FilePath:
         """Return what ``path`` is called at the other end."""
-        return path if self.paths is None else self.paths.at_owner(path)
+        return self.names.there(path)
 
     def here(self, entry: Entry) -> Entry:
         """Return an entry from the other end as it is called here."""
-        return entry if self.paths is None else self.paths.here(entry)
+        return self.names.here(entry)
 
 
 class Owners:
@@ -63,27 +64,27 @@ class Owners:
     def __init__(
         self,
         home: Connection,
-        credentials: Credentials | None = None,
+        login: Login | None = None,
         logins: Logins | None = None,
         connect: Connect | None = None,
     ) -> None:
         """Reach everything through ``home``, and what ``logins`` has by what ``connect`` opens.
 
-        ``credentials`` are those of the own member.  None: there is no other way than through it.
+        ``login`` is that of ``home``.  None: there is no other way than through it, and nothing is kept.
         """
         self.home = Owner(home, home.names)
-        self._credentials = credentials
+        self._login = login
         self._logins = logins
         self._connect = connect
         self._finding = asyncio.Lock()
         self._found: dict[Domain, Owner] = {}
-        self._straight: list[tuple[Login, Connection]] = []
+        self._reached: list[tuple[Login | None, Connection]] = [(login, home)]
 
     async def of(self, path: FilePath) -> Owner:
         """Return who has ``path``; raises as :meth:`at`, and ConflictError for ``/@DOMAIN/@DOMAIN``."""
         domain = path.peer_domain
         owner = self.home if domain is None else await self.at(domain)
-        if owner.paths is not None and owner.there(path).peer_domain is not None:
+        if owner is not self.home and owner.there(path).peer_domain is not None:
             raise ConflictError("A path leads to one other member, and no further.")
         return owner
 
@@ -104,9 +105,9 @@ class Owners:
         from collective.rpc.remote.owner_paths import OwnerPaths  # noqa: PLC0415 - few go straight
 
         login = await logins.at(domain)
-        if login is None or self._connect is None or self._credentials is None:
+        if login is None or self._connect is None or self._login is None:
             return self.home
-        await self._check_peer(domain, login, logins, self._credentials)
+        await self._check_peer(domain, login, logins, self._login.credentials)
         own, who = self.home.connection.domain, login.credentials.identity.global_id
 
         def explain(why: str) -> str:
@@ -117,9 +118,8 @@ class Owners:
             )
 
         connection = self._connect(login, explain)
-        self._straight.append((login, connection))
-        paths = OwnerPaths(domain)
-        return Owner(connection, connection.names_as(paths), paths)
+        self._reached.append((login, connection))
+        return Owner(connection, connection.names_as(OwnerPaths(domain)))
 
     async def _check_peer(
         self, domain: Domain, login: Login, logins: Logins, own: Credentials
@@ -127,7 +127,8 @@ class Owners:
         """Return if nothing else than the member of ``login`` can be meant by ``domain``."""
         from collective.pki import certificates  # noqa: PLC0415 - few go straight
 
-        if await logins.is_peer_of(login, own):
+        said_s = await logins.said_peer_s(login, own)
+        if said_s is not None and said_s <= PEER_FRESH_S:
             return
         home = self.home.connection
         try:
@@ -135,35 +136,45 @@ class Owners:
                 certificates.load_certificate(der) for der in await home.peers.authorities(domain)
             ]
         except NotFoundError:  # no peer of that name: the one that was joined is the only one
-            return
+            told = None
         except UnreachableError as error:
+            if said_s is not None and said_s <= PEER_KEPT_S:
+                return
+            lately = "" if said_s is None else "lately "
             raise UnreachableError(
-                f"{home.domain} has not said yet whether its peer {domain} is the member that you joined as"
+                f"{home.domain} has not said {lately}whether its peer {domain} is the member that you joined as"
                 f" {login.name}, and cannot be asked now; until then leave /@{domain} out of the path and add:"
                 f" --collective {login.name}"
             ) from error
-        keys = {certificates.key_digest(certificates.certificate_key(one)) for one in told}
-        trusted = login.credentials.trusted
-        if not any(
-            certificates.key_digest(certificates.certificate_key(one)) in keys for one in trusted
-        ):
+        is_peer = told is not None and _has_any(told, login.credentials)
+        if is_peer or said_s is not None:
+            await logins.note_peer(login, own, is_peer=is_peer)
+        if told is not None and not is_peer:
             raise ConflictError(
                 f"The member that you joined as {login.name} calls itself {domain}, but is not the peer that"
                 f" {home.domain} knows by that name. If the peer is meant, leave the other: collective identity"
                 f" leave {login.name}; else leave /@{domain} out of the path and add: --collective {login.name}"
             )
-        await logins.note_peer_of(login, own)
 
     async def follow(self) -> None:
-        """Follow the new CAs that members reached straight told of; nothing fails for that."""
-        for login, connection in self._straight:
-            if login.follow is not None and connection.channel.newest_authority:
-                await login.follow(connection.channel.newest_authority)
+        """Follow the new CAs that members told of; nothing fails for that."""
+        for login, connection in self._reached:
+            newest = connection.channel.newest_authority
+            if login is not None and login.follow is not None and newest:
+                await login.follow(newest)
 
     async def close(self) -> None:
-        """Close every connection, that of the own member too; keep where others were found."""
-        for login, connection in self._straight:
-            if login.found is not None:
-                await login.found(connection.found_at)
-        connections = [self.home.connection, *(one for _, one in self._straight)]
-        await asyncio.gather(*(one.close() for one in connections))
+        """Keep where members were found, and close every connection, that of the own member too."""
+        try:
+            for login, connection in self._reached:
+                if login is not None and login.found is not None:
+                    await login.found(connection.found_at)
+        finally:
+            await all_of(*(connection.close() for _, connection in self._reached))
+
+
+def _has_any(authorities: Sequence[Certificate], credentials: Credentials) -> bool:
+    """Tell whether ``credentials`` trust the key of one of ``authorities``."""
+    from collective.client.identity.certificates import digest_of  # noqa: PLC0415 - few go straight
+
+    return not set(map(digest_of, authorities)).isdisjoint(map(digest_of, credentials.trusted))

@@ -26,26 +26,26 @@ class People(RemotePeople):
     ) -> Grant:
         """Give ``principal`` rights on ``path``; see :meth:`RemotePeople.add_grant`."""
         owner = await self._owners.of(path)
-        if owner.paths is None:
+        if owner.names.paths is None:
             return await super().add_grant(path, rights, principal, expires_ms=expires_ms)
         added = await owner.connection.people.add_grant(
             owner.there(path), rights, principal, expires_ms=expires_ms
         )
-        return owner.paths.grant_here(added)
+        return owner.names.paths.grant_here(added)
 
     async def grants(self, *, domain: str = "") -> Sequence[Grant]:
         """Return the caller's grants, of those at the member of ``domain``; empty: at the own one."""
         owner = await self._at(domain)
-        if owner.paths is None:
+        if owner.names.paths is None:
             return await super().grants(domain=domain)
         found = await owner.connection.people.grants()
-        return [owner.paths.grant_here(one) for one in found]
+        return [owner.names.paths.grant_here(one) for one in found]
 
     async def remove_grant(self, grant_id: str) -> None:
         """Take a grant back; the id of one at another member ends in ``@DOMAIN``."""
         at_owner, _, domain = grant_id.partition("@")
         owner = await self._at(domain)
-        if owner.paths is None:
+        if owner.names.paths is None:
             await super().remove_grant(grant_id)
         else:
             await owner.connection.people.remove_grant(at_owner)

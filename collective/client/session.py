@@ -19,12 +19,12 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.progress import Progress
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
 from collective.transfer.engine.write_sources import Source, open_source

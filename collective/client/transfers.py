@@ -29,6 +29,7 @@ from collective.core.world import World
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
+from collective.model.progress import Progress
 from collective.rpc.links import Channel, Dialer
 from collective.rpc.own_addresses import own_address
 from collective.rpc.remote.connection import Control
@@ -38,7 +39,6 @@ from collective.transfer.buffers import BufferPool
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.write_sources import Source
 from collective.transfer.stream.chunk_client import ChunkClient
 
@@ -126,15 +126,19 @@ class Transfers:
 
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
-        await self.session.leases.close()
-        await self.session.in_thread(self.session.engines.remember)
+        try:
+            await self.session.leases.close()
+        finally:
+            await self.session.in_thread(self.session.engines.remember)
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""
-        await self.session.engines.close()
-        if self._chunks is not None:
-            await self._chunks.close()
-        self.session.pool.abandon()
+        try:
+            await self.session.engines.close()
+        finally:
+            if self._chunks is not None:
+                await self._chunks.close()
+            self.session.pool.abandon()
 
     async def write(
         self,

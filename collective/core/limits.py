@@ -75,6 +75,10 @@ RIGHTS_CHANGES_PER_DAY_MAX: Final = 5000
 GRANT_KEPT_S: Final = 86400.0
 """After so long a grant that ended is deleted; where its place is needed, at once."""
 
+JOIN_CODE_MAX_CHARS: Final = 4 * KIB
+"""A code, with what may stand between its characters: what a server takes."""
+JOIN_CODE_TEXT_MAX: Final = 64 * KIB
+"""A text in which people's programs look for a code, in bytes or characters: a whole message fits in it."""
 CODES_OPEN_MAX: Final = 1000
 """Codes that can still be redeemed, of one maker who is no operator."""
 CODES_PER_DAY_MAX: Final = 1000

@@ -1,10 +1,11 @@
 """Join codes: one mechanism for users, nodes and peers.
 
-A code is Crockford base 32 of: version (1), SHA-256 of the CA's SubjectPublicKeyInfo (32), code id
+A code is Crockford base 32 of: version (1; 2), SHA-256 of the CA's SubjectPublicKeyInfo (32), code id
 (8), secret (16), whom it admits and the number of bootstrap addresses (4 bits each), each address as length (1)
 and ``HOST:PORT``, and a checksum (4): the first bytes of SHA-256 over a label and all that precedes.  It is
 written in lower case, and never begins with ``-``.  Whom it admits is for programs that would use it wrongly; the
-server goes by what it stored.
+server goes by what it stored.  A code that does not say is of version 1; so builds that know no kinds read it, and say
+of every other one that it is of a newer version.
 
 A code is read however it was pasted: upper case, ``o``, ``i``, ``l`` for 0 and 1, hyphens and blanks in it; wrapped
 into lines, quoted by ``>``, in quotes, backticks or brackets, in its URL, with words around it.  It says itself how long
@@ -15,40 +16,50 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from collective.core.errors import CollectiveError, UsageError
+from collective.core.limits import JOIN_CODE_TEXT_MAX
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.model.people import InviteKind
 from collective.pki import proof
 
-VERSION: Final = 1
+VERSION: Final = 2
+_VERSION_WITHOUT_KIND: Final = 1
+_VERSIONS: Final = frozenset((_VERSION_WITHOUT_KIND, VERSION))
 CODE_ID_BYTES: Final = 8
 SECRET_BYTES: Final = 16
 DIGEST_BYTES: Final = 32
 ADDRESSES_MAX: Final = 8
-CODE_MAX: Final = 4096
-"""Characters of a code, with what may stand between them: what a server takes."""
-TEXT_MAX: Final = 64 * 1024
-"""Characters of a text in which people's programs look for a code."""
-_TRIES_MAX: Final = 64
-"""Words of a text that may begin a code."""
 URL_PREFIX: Final = "collective://join/"
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PYTHON_DIGITS: Final = "0123456789abcdefghijklmnopqrstuv!"
 _VALUES: Final = {char: value for value, char in enumerate(_ALPHABET)} | {"o": 0, "i": 1, "l": 1}
 _CHECKSUM_BYTES: Final = 4
 _CHECKSUM_LABEL: Final = b"collective join code 1\0"
 _FIXED_BYTES: Final = 1 + DIGEST_BYTES + CODE_ID_BYTES + SECRET_BYTES + 1
 _ADDRESS_MAX_BYTES: Final = 255
 _BITS: Final = 5
+_DIGITS: Final = str.maketrans(
+    {
+        char: _PYTHON_DIGITS[value]
+        for one, value in (*_VALUES.items(), ("u", 32))
+        for char in (one, one.upper())
+    }
+)
+"""From characters of a code to what Python takes for digits of base 32, and from the one letter that is none of them."""
+_CODE_MAX_DIGITS: Final = -(
+    -(_FIXED_BYTES + ADDRESSES_MAX * (1 + _ADDRESS_MAX_BYTES) + _CHECKSUM_BYTES) * 8 // _BITS
+)
 _COUNT_MASK: Final = 0x0F
 _KIND_SHIFT: Final = 4
 _KINDS: Final = (None, InviteKind.USER, InviteKind.NODE, InviteKind.PEER, InviteKind.DEVICE)
-"""By their number in a code; a code of an earlier build does not say."""
+"""By their number in a code; 0 does not say."""
 
 _LIKELY_LEAST: Final = 16
 """A run of so many characters that a code may have is taken for one that is mistyped, not for words."""
@@ -58,6 +69,8 @@ _QUOTED: Final = re.compile(r"^[ \t>|]+|=\r?$", re.MULTILINE)
 """What mail puts before a quoted line, and quoted-printable at the end of a wrapped one."""
 _BETWEEN: Final = re.compile(r"[-\s\u2010-\u2015]")
 """What may stand between two characters of a code."""
+_NOT_BETWEEN: Final = re.compile(r"[^-\s\u2010-\u2015]")
+_RUN: Final = re.compile(r"[0-9a-v]*")
 _WORD: Final = re.compile(r"[^\W_]+")
 
 _MISTYPED: Final = "The join code is mistyped or cut off; copy the whole code again."
@@ -105,8 +118,9 @@ class InviteCode:
 
     def encode(self) -> str:
         """Return the code as one word of lower-case letters and digits."""
+        version = _VERSION_WITHOUT_KIND if self.kind is None else VERSION
         parts = [
-            bytes((VERSION,)),
+            bytes((version,)),
             self.authority_digest,
             bytes.fromhex(self.code_id),
             self.secret,
@@ -123,7 +137,7 @@ class InviteCode:
         return URL_PREFIX + self.encode()
 
 
-def parse(text: str, *, longest: int = TEXT_MAX) -> InviteCode:
+def parse(text: str, *, longest: int = JOIN_CODE_TEXT_MAX) -> InviteCode:
     """Return the one code in ``text``, of at most ``longest`` characters, however it was pasted.
 
     Raises:
@@ -141,17 +155,25 @@ def parse(text: str, *, longest: int = TEXT_MAX) -> InviteCode:
 
 
 def _codes_in(plain: str) -> Iterator[InviteCode]:
-    """Yield the codes that begin with some word of ``plain``, each as often as it is there."""
-    end = tries = 0
+    """Yield the codes that begin with some word of ``plain``, each as often as it is there.
+
+    Every word is tried.  One that begins no code costs a few steps, whatever follows.
+    """
+    places = [found.start() for found in _NOT_BETWEEN.finditer(plain)]
+    digits = _BETWEEN.sub("", plain).translate(_DIGITS)
+    end = 0
     for word in _WORD.finditer(plain):
         if word.start() < end or not _is_first(word.group()):
             continue
-        tries += 1
-        if tries > _TRIES_MAX:
-            return
-        read = _read_code(plain, word.start())
-        if read is not None:
-            code, end = read
+        first = bisect_left(places, word.start())
+        run = _RUN.match(digits, first, first + _CODE_MAX_DIGITS)
+        read = None if run is None else _read_code(run.group())
+        if read is None:
+            continue
+        code, count = read
+        after = places[first + count - 1] + 1
+        if plain[after : after + 1].lower() not in _VALUES:  # else more of it follows
+            end = after
             yield code
 
 
@@ -160,31 +182,23 @@ def _is_first(word: str) -> bool:
     values = [_VALUES.get(char, 32) for char in word[:2].lower()]
     if len(values) == 1:  # a hyphen or the end of a line comes next
         return values[0] == 0
-    return values[0] == 0 and values[1] >> 2 == VERSION
+    return values[0] == 0 and values[1] >> 2 in _VERSIONS
 
 
-def _read_code(plain: str, start: int) -> tuple[InviteCode, int] | None:
-    """Return the code at ``start`` and where it ends; None if none is there."""
-    chars: list[str] = []
-    position = start
-    wanted = _length_of(_FIXED_BYTES)
-    while len(chars) < wanted and position < len(plain):
-        char = plain[position].lower()
-        if char in _VALUES:
-            chars.append(char)
-        elif not _BETWEEN.match(char):
-            return None
-        position += 1
-        if len(chars) == wanted:
-            wanted = max(wanted, _length_of(_bytes_wanted(_decode("".join(chars)))))
-    if len(chars) < wanted or (position < len(plain) and plain[position].lower() in _VALUES):
+def _read_code(digits: str) -> tuple[InviteCode, int] | None:
+    """Return the code with which ``digits`` begin, and how many of them it has; None if they begin with none."""
+    if len(digits) < _length_of(_FIXED_BYTES):
         return None
-    raw = _decode("".join(chars))
-    body, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-    spare = len(chars) * _BITS - len(raw) * 8
-    if _checksum(body) != checksum or _VALUES[chars[-1]] & ((1 << spare) - 1):
+    raw = _bytes_of(digits)
+    size = _bytes_wanted(raw)
+    count = _length_of(size)
+    if count > len(digits):
         return None
-    return _of_body(body), position
+    body, checksum = raw[: size - _CHECKSUM_BYTES], raw[size - _CHECKSUM_BYTES : size]
+    spare = count * _BITS - size * 8
+    if _checksum(body) != checksum or int(digits[count - 1], 32) & ((1 << spare) - 1):
+        return None
+    return _of_body(body), count
 
 
 def _bytes_wanted(raw: bytes) -> int:
@@ -221,7 +235,7 @@ def _why_none(plain: str) -> str:
     if unknown is None:
         raw = _decode(compact)
         body, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-        if len(body) >= _FIXED_BYTES and _checksum(body) == checksum and body[0] != VERSION:
+        if len(body) >= _FIXED_BYTES and _checksum(body) == checksum and body[0] > VERSION:
             return "The join code is of a newer version; update collective and try again."
         return _MISTYPED
     longest = max((len(run) for run in re.split(r"[^0-9a-z]+", compact)), default=0)
@@ -270,8 +284,9 @@ def _length_of(size: int) -> int:
 
 def _decode(chars: str) -> bytes:
     """Return the whole bytes that ``chars`` hold; bits beyond them are left out."""
-    number = 0
-    for char in chars:
-        number = number << _BITS | _VALUES[char]
-    size, spare = divmod(len(chars) * _BITS, 8)
-    return (number >> spare).to_bytes(size, "big")
+    return _bytes_of(chars.translate(_DIGITS))
+
+
+def _bytes_of(digits: str) -> bytes:
+    size, spare = divmod(len(digits) * _BITS, 8)
+    return (int(digits or "0", 32) >> spare).to_bytes(size, "big")

@@ -1,7 +1,8 @@
 """The life of a node as its coordinator sees it: up, suspect, down, lost; draining; refused.
 
-Ages are monotonic and count from the last heartbeat or the coordinator's start, whichever is
-later: a coordinator that was off for a day does not begin by declaring everyone lost.  If over a
+Ages are monotonic and count from the last heartbeat, the coordinator's start or the node's enrolment, whichever
+is later: a coordinator that was off for a day does not begin by declaring everyone lost, and a node that has just
+enrolled is suspect until it is heard.  If over a
 third of the approved nodes fell silent together, the fault is more likely ours (a switch, a power
 cut): then nothing is declared lost for repair until they return or the operator removes them.  Nodes
 on probation or doubted have no part in that: falling silent, they would hold repair back.
@@ -9,6 +10,7 @@ on probation or doubted have no part in that: falling silent, they would hold re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -42,6 +44,8 @@ class Observation:
     refused: bool = False
     """Its certificate was revoked, or it came with another store."""
     standing: Standing = Standing.APPROVED
+    known_s: float = -math.inf
+    """Monotonic second from which it can have been heard: since its enrolment, where that was after the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,8 @@ class Outlook:
 
 def silent_since_s(seen: Observation, started_s: float) -> float:
     """Return the monotonic second from which the node's silence counts."""
-    if seen.last_heartbeat_s is None:
-        return started_s
-    return max(seen.last_heartbeat_s, started_s)
+    heard_s = -math.inf if seen.last_heartbeat_s is None else seen.last_heartbeat_s
+    return max(heard_s, seen.known_s, started_s)
 
 
 def state_of(seen: Observation, *, now_s: float, started_s: float, timers: Timers) -> NodeState:

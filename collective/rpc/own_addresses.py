@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from typing import Final
 
-_NOWHERE: Final = ("192.0.2.1", 9)
-"""An address for documentation (RFC 5737): no packet is sent to choose a route to it."""
+_PORT: Final = 9
+_NOWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses for documentation (RFC 5737, RFC 3849): no packet is sent to choose a route to one."""
+_ADDR_PREFERENCES: Final = 72
+_PREFER_PUBLIC: Final = 0x0002
+"""Of Linux, ipv6(7) and linux/in6.h (RFC 5014); the socket module has no names for them."""
 
 
 def own_address(towards: str = "") -> str:
-    """Return the IP address by which this machine would reach ``towards``, else the world; "" for none."""
+    """Return the IP address by which this machine would reach ``towards``, else the world; "" for none.
+
+    An IPv4 address where there is a way by one, else an IPv6 address, global or unique local.  Never a
+    link-local one, which means nothing on another link, and no temporary one (RFC 8981) where there is another.
+    """
+    for family, nowhere in _NOWHERE.items():
+        found = _chosen(family, towards or nowhere)
+        if found:
+            return found
+    return ""
+
+
+def _chosen(family: socket.AddressFamily, towards: str) -> str:
+    """Return the source address of the route to ``towards``; "" where there is none, or none for others."""
     with (
         contextlib.suppress(OSError, UnicodeError),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chooser,
+        socket.socket(family, socket.SOCK_DGRAM) as chooser,
     ):
-        chooser.connect((towards, _NOWHERE[1]) if towards else _NOWHERE)
-        return str(chooser.getsockname()[0])
+        if family is socket.AF_INET6:
+            with contextlib.suppress(OSError):  # without it the kernel may choose a temporary one
+                chooser.setsockopt(socket.IPPROTO_IPV6, _ADDR_PREFERENCES, _PREFER_PUBLIC)
+        chooser.connect((towards, _PORT))
+        found = str(chooser.getsockname()[0])
+        if not ipaddress.ip_address(found).is_link_local:
+            return found
     return ""
 
 

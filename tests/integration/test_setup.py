@@ -128,7 +128,7 @@ def home(folder: Path) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def alice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A coordinator and two nodes, set up by init and join."""
+    """A coordinator and two nodes, set up by init and join, and a datastore."""
     with home(tmp_path_factory.mktemp("setup")) as made:
         assert made.init().code == 0
         made.start("coordinator", "m")
@@ -137,11 +137,11 @@ def alice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             assert done.code == 0, done.out
             made.start(f"node{number}", f"m{number}")
         made.services[0].wait_writable()
+        assert made.cli("mkdir", "/files").code == 0
         yield made
 
 
 def test_a_member_that_was_set_up_stores_files_and_the_doctor_finds_nothing(alice: Home) -> None:
-    assert alice.cli("mkdir", "/files").code == 0
     assert alice.cli("write", "/files/a", stdin=b"content").code == 0
     assert alice.cli("read", "/files/a").out == b"content"
     files = [f"{alice.folder}/{name}.toml" for name in ("coordinator", "node1", "node2")]

@@ -43,7 +43,14 @@ class Restores(Protocol):
         """Tell whether this catalogue was adopted in the place of what ``node`` obeys.
 
         That is another catalogue, whichever node obeys it; or this one, where ``node`` was brought back
-        from exactly ``seen``.
+        from exactly ``seen``, and has shown nothing else since.
+        """
+        ...
+
+    async def showed(self, node: NodeId, seen: Position) -> None:
+        """Take note of what ``node`` holds now: where it was brought back from something else, that is over.
+
+        The word of the operator was for that one occasion.  Should the node ever hold the same again, it takes another.
         """
         ...
 

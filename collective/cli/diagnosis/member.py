@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from typing import Final
@@ -10,9 +11,11 @@ from collective import __version__
 from collective.cli.diagnosis.findings import Finding, fine, problem, warning
 from collective.cli.diagnosis.installation import version_findings
 from collective.client.collective import Collective
+from collective.core import limits
 from collective.core.errors import CollectiveError, ExitCode, NotFoundError
 from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.model.nodes import ShownState
 from collective.model.peers import PeerFacts, PeerState, Reach
 from collective.model.status import Status
 from collective.rpc import probing
@@ -20,6 +23,8 @@ from collective.rpc.probing import Answer
 
 CODE_USES_FEW: Final = 3
 CODE_SOON_S: Final = 3 * 86_400.0
+_LOOK_S: Final = 0.5
+_LOOKS_MAX: Final = round((limits.NODE_DOWN_AFTER_S + limits.HEARTBEAT_INTERVAL_S) / _LOOK_S)
 _WHAT_TO_DO: Final = {
     Reach.NOT_REACHED: (
         "behind NAT, forward the coordinator's port and advertise the address outside; over the internet"
@@ -33,6 +38,20 @@ _WHAT_TO_DO: Final = {
     Reach.CLOCKS_DIFFER: "use NTP on both machines; then see: collective status",
 }
 _SEE_STATUS: Final = "do what it says, and look again: collective status"
+
+
+async def settled_status(collective: Collective) -> Status:
+    """Return the status, once it tells of each node whether it is up: one may have joined just now.
+
+    A node of which that is not known yet is waited for until it must have been heard, or is down.
+    """
+    status = await collective.status()
+    for _ in range(_LOOKS_MAX):
+        if all(node.state is not ShownState.SUSPECT for node in status.nodes):
+            break
+        await asyncio.sleep(_LOOK_S)
+        status = await collective.status()
+    return status
 
 
 def of_status(status: Status, now_s: float) -> list[Finding]:

@@ -1,10 +1,14 @@
-"""Waits until a unit's process is ready: a node is so once it has enrolled and its coordinator has answered."""
+"""Waits until a unit's process is ready: a node is so once it has enrolled and its coordinator has answered.
+
+What systemd says of a unit that is to be restarted is about the former process for a while; it tells the runs of a
+unit apart by an id.
+"""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.cli.interrupts import ending_in_order
 from collective.cli.progress import Line
@@ -18,8 +22,27 @@ WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.5
 
 
-def wait_until_enrolled(place: Place, world: World) -> None:
+class _State(NamedTuple):
+    """Of a unit."""
+
+    word: str
+    """``active``, ``activating``, ``failed`` or another of systemd's words."""
+    run: str
+    """The id of its newest run; empty before the first."""
+
+
+def run_of(place: Place) -> str:
+    """Return the id of the newest run of ``place``'s unit; empty where it has not run, or systemd does not run it."""
+    return _state(unit_of(place.name)).run if place.is_managed else ""
+
+
+def wait_until_enrolled(place: Place, world: World, *, after: str) -> None:
     """Return when the node of ``place`` is ready; show meanwhile that it is waited for.
+
+    Args:
+        place: of the node.
+        world: its clock and its pauses.
+        after: the run of the unit that was there before this start, whose state says nothing.
 
     Raises:
         NotJoinedError: It ended, or is not ready after a minute; says how to see why.  It is tried on.
@@ -27,10 +50,15 @@ def wait_until_enrolled(place: Place, world: World) -> None:
     unit, line = unit_of(place.name), Line()
     until_s = world.clock.monotonic_s() + WAIT_S
     try:
-        while (state := _state(unit)) != "active":
+        while True:
+            state = _state(unit)
+            is_new = state.run != after
+            if is_new and state.word == "active":
+                return
+            has_ended = is_new and state.word == "failed"
             left_s = until_s - world.clock.monotonic_s()
-            if state == "failed" or left_s <= 0:
-                raise NotJoinedError(_not_yet(unit, place, has_ended=state == "failed"))
+            if has_ended or left_s <= 0:
+                raise NotJoinedError(_not_yet(unit, place, has_ended=has_ended))
             line.show(f"Waiting for the node to join: {left_s:.0f} s at most")
             with ending_in_order():
                 world.threads.pause(_LOOK_S)
@@ -38,11 +66,11 @@ def wait_until_enrolled(place: Place, world: World) -> None:
         line.clear()
 
 
-def _state(unit: str) -> str:
-    """Return ``active``, ``activating``, ``failed`` or another of systemd's words."""
-    asked = ["systemctl", "show", "--property=ActiveState", "--value", unit]
+def _state(unit: str) -> _State:
+    asked = ["systemctl", "show", "--property=ActiveState,InvocationID", unit]
     done = subprocess.run(asked, check=False, capture_output=True, text=True)  # noqa: S603 - fixed
-    return done.stdout.strip()
+    told = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return _State(told.get("ActiveState", ""), told.get("InvocationID", ""))
 
 
 def _not_yet(unit: str, place: Place, *, has_ended: bool) -> str:

@@ -87,8 +87,9 @@ class JoinedCollective(NamedTuple):
     grants: tuple[GrantTerms, ...] = ()
     """As granted at redemption; the member decides what holds now."""
     grants_expire_ms: int = 0
-    peer_of: tuple[str, ...] = ()
-    """Members joined besides that know it as their peer: the SHA-256 of each one's CA key, in hex."""
+    peer_of: tuple[tuple[str, int], ...] = ()
+    """Members joined besides that know it as their peer: the SHA-256 of each one's CA key, in hex, and when each
+    said so last (Unix milliseconds)."""
 
     @property
     def global_id(self) -> str:
@@ -120,7 +121,7 @@ class JoinedCollective(NamedTuple):
                 "granted_by": self.granted_by,
                 "grants": [{"path": str(one.path), "rights": one.words} for one in self.grants],
                 "grants_expire_ms": self.grants_expire_ms,
-                "peer_of": list(self.peer_of),
+                "peer_of_ms": dict(self.peer_of),
             }
         )
 
@@ -145,7 +146,7 @@ class JoinedCollective(NamedTuple):
                 granted_by=_text(facts, "granted_by"),
                 grants=_grants(facts),
                 grants_expire_ms=_number(facts, "grants_expire_ms"),
-                peer_of=_texts(facts, "peer_of") if "peer_of" in facts else (),
+                peer_of=_times(facts, "peer_of_ms") if "peer_of_ms" in facts else (),
             )
         except (CollectiveError, TypeError) as error:
             raise _malformed(path) from error
@@ -217,6 +218,13 @@ def _number(facts: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int):
         raise TypeError(name)
     return value
+
+
+def _times(facts: Mapping[str, Any], name: str) -> tuple[tuple[str, int], ...]:
+    value = facts.get(name)
+    if not isinstance(value, dict) or not all(isinstance(one, int) for one in value.values()):
+        raise TypeError(name)
+    return tuple(value.items())
 
 
 def _addresses(facts: Mapping[str, Any], name: str) -> tuple[Address, ...]:

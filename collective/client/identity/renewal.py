@@ -104,9 +104,10 @@ class Renewer:
     ) -> None:
         """Keep ``addresses``: there the member's coordinator answered, or says that it is.
 
-        Nothing fails for it: ``note`` hears why they could not be kept.
+        The first, where it answered, is tried first the next time.  Nothing fails for it: ``note`` hears why they could not be kept.
         """
-        if set(addresses) <= set(collective.coordinator_addresses):
+        known = collective.coordinator_addresses
+        if not addresses or (addresses[0] == known[0] and set(addresses) <= set(known)):
             return
         try:
             await self._threads.run(self._store.take_addresses, collective, addresses)

@@ -10,7 +10,7 @@ across processes.  Blocking: small files only.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -309,12 +309,18 @@ class IdentityStore:
         """Remember that the coordinator was asked and could not say; it is asked again later."""
         self._change(collective.name, lambda known: known._replace(told_ms=self._now_ms()))
 
-    def note_peer_of(self, name: str, digest: bytes) -> None:
-        """Remember that the member whose CA's key has ``digest`` knows the collective as its peer."""
+    def note_peer_of(self, name: str, digests: Collection[bytes], *, is_peer: bool) -> None:
+        """Remember what a member says of the collective now: that it is its peer, or that it is not.
+
+        ``digests``: of the keys of its CAs, the present one first.
+        """
 
         def noted(known: JoinedCollective) -> JoinedCollective:
-            others = [one for one in known.peer_of if one != digest.hex()]
-            return known._replace(peer_of=(*others, digest.hex())[-PEER_OF_MAX:])
+            own = [digest.hex() for digest in digests]
+            told = [(one, said_ms) for one, said_ms in known.peer_of if one not in own]
+            if is_peer:
+                told.append((own[0], self._now_ms()))
+            return known._replace(peer_of=tuple(told[-PEER_OF_MAX:]))
 
         self._change(name, noted)
 

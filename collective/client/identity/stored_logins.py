@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from collective.client.identity.certificates import digest_of
 from collective.client.identity.documents import JoinedCollective
 from collective.client.identity.renewal import Renewer
 from collective.client.identity.store import IdentityStore, Passphrase
 from collective.client.logins import Login
-from collective.core.errors import ConflictError
+from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.core.units import Address
 from collective.core.world import World
@@ -41,6 +42,7 @@ class StoredLogins:
         """
         self._store = store
         self._renewer = renewer
+        self._clock = world.clock
         self._threads = world.threads
         self._passphrase = passphrase
         self._note = note
@@ -76,14 +78,24 @@ class StoredLogins:
             )
         return await self.of(found[0])
 
-    async def is_peer_of(self, login: Login, home: Credentials) -> bool:
-        """Tell whether it was noted that ``login`` is of a peer of the member of ``home``."""
-        joined = await self._threads.run(self._store.find, login.name)
-        return any(digest_of(one).hex() in joined.peer_of for one in home.trusted)
+    async def said_peer_s(self, login: Login, home: Credentials) -> float | None:
+        """Return how long ago it was noted that ``login`` is of a peer of the member of ``home``; None: not at all.
 
-    async def note_peer_of(self, login: Login, home: Credentials) -> None:
-        """Note that it is."""
-        await self._threads.run(self._store.note_peer_of, login.name, digest_of(home.authority))
+        A clock that was set back counts as time, too.
+        """
+        joined = await self._threads.run(self._store.find, login.name)
+        own = {digest_of(one).hex() for one in home.trusted}
+        said_ms = [at_ms for digest, at_ms in joined.peer_of if digest in own]
+        return abs(self._clock.wall_s() - max(said_ms) / 1000) if said_ms else None
+
+    async def note_peer(self, login: Login, home: Credentials, *, is_peer: bool) -> None:
+        """Note whether it is."""
+        digests = (digest_of(home.authority), *map(digest_of, home.trusted))
+        noted = partial(self._store.note_peer_of, login.name, digests, is_peer=is_peer)
+        try:
+            await self._threads.run(noted)
+        except (CollectiveError, OSError) as error:
+            self._note(f"What was said of {login.name} was not kept: {error}")
 
     def _ask(self) -> bytes:
         given = self._passphrase()

@@ -32,7 +32,7 @@ from collective.core.moments import NS_PER_S
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
-from collective.transfer.engine.options import Progress
+from collective.model.progress import Progress
 from collective.transfer.engine.write_sources import Readable
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
-from collective.transfer.engine.options import Progress
+from collective.model.progress import Progress
 
 
 @dataclass(slots=True)

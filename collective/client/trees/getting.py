@@ -25,7 +25,7 @@ from collective.client.trees.result import Record
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
-from collective.transfer.engine.options import Progress
+from collective.model.progress import Progress
 
 
 @dataclass(slots=True)

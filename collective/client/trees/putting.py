@@ -31,7 +31,7 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
-from collective.transfer.engine.options import Progress
+from collective.model.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,11 @@ The error's sentence goes on from "The value … is wrong:", which :mod:`loading
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.units import parse_duration_s, parse_size
-
-JOIN_CODE_MAX_CHARS: Final = 4096
 
 T = TypeVar("T")
 
@@ -35,7 +33,7 @@ def name_text(text: str) -> str:
 def join_code_text(text: str) -> str:
     """Return the text of a join code, which is parsed where it is used."""
     text = some_text(text)
-    if len(text) > JOIN_CODE_MAX_CHARS:
+    if len(text) > limits.JOIN_CODE_MAX_CHARS:
         raise UsageError("it is too long for a join code.")
     return text
 

@@ -15,6 +15,7 @@ from collective.catalog.interface import Identities
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain
+from collective.core.limits import JOIN_CODE_MAX_CHARS
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook
 from collective.model.calls import Call
@@ -46,7 +47,7 @@ class Accepting:
     async def look_at(self, call: Call, text: str) -> Inviter:
         """Return who made a code; nothing secret is sent, and nothing of this member; admins only."""
         await self._identities.require_admin(call, "peer with another member")
-        code = invite_code.parse(text, longest=invite_code.CODE_MAX)
+        code = invite_code.parse(text, longest=JOIN_CODE_MAX_CHARS)
         async with self._dialled(code) as (introduction, _):
             _, signed = await introduction.begin(code.code_id)
         bundle = self._checked(signed, code)
@@ -66,7 +67,7 @@ class Accepting:
         Return the peer, and whether its operator has to confirm before it lets this member in.  Repeating it is harmless: who is a peer by this code stays one.
         """
         await self._identities.require_admin(call, "peer with another member")
-        code = invite_code.parse(text, longest=invite_code.CODE_MAX)
+        code = invite_code.parse(text, longest=JOIN_CODE_MAX_CHARS)
         own, _ = await self._own.current()
         async with self._dialled(code) as (introduction, gate):
             nonce, signed = await introduction.begin(code.code_id)

@@ -244,20 +244,23 @@ class PeerBook:
             ConflictError: also where a CA that it names has the name or key of another domain's.
             BusyError: it comes too soon after others.
         """
-        domain, newer = bundle.domain, peer_of(signed, bundle, PeerState.ACTIVE)
-        known = self._known.get(domain)
-        if renewed(None if known is None else known.peer, newer) is None or known is None:
-            return
-        if says_the_same(known.bundle, bundle):
-            self._require_seldom(domain, now_s)
-            self._known[domain] = _under(known, newer, bundle)
-            return
+        newer = peer_of(signed, bundle, PeerState.ACTIVE)
+        await self._acts.see_through(self._take_newer(newer, bundle, now_s))
 
-        async def keep() -> None:
+    async def _take_newer(self, newer: Peer, bundle: Bundle, now_s: float) -> None:
+        domain = bundle.domain
+        async with self._changing:
+            known = self._known.get(domain)
+            if renewed(None if known is None else known.peer, newer) is None or known is None:
+                return
+            if says_the_same(known.bundle, bundle):
+                self._require_seldom(domain, now_s)
+                self._known[domain] = _under(known, newer, bundle)
+                return
+            self._require_apart(bundle)
             self._require_seldom(domain, now_s)
             await self._kept.renew(newer)
-
-        await self._change(bundle, keep)
+            await self._follow(None)
 
     def _require_seldom(self, domain: Domain, now_s: float) -> None:
         """Count a change of a bundle; raise BusyError for one that comes too soon after others."""

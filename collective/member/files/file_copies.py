@@ -31,10 +31,10 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.progress import Progress
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.comparing import LeasedPieces, same_pieces
 from collective.transfer.engine.copying import CopySource, FileCopy
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.upload_session import Opening
 
 WINDOW_CHUNKS: Final = 4

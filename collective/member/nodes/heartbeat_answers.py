@@ -68,11 +68,14 @@ class Words:
         self._interval_s = interval_s
         self._not_taken: dict[NodeId, Position] = {}
         """Positions that nodes said without this coordinator's mark, to log each once."""
+        self._heeding: set[NodeId] = set()
+        """Nodes that showed last that they obey this catalogue: nothing brings them back."""
         self._log = structlog.get_logger("coordinator.registry")
 
     async def learn(self, node: NodeId, said: Heartbeat) -> None:
         """Take back what ``node`` was told and a restored catalogue has forgotten."""
         await self._observe(node, said.seen)
+        await self._follow_up(node, said.seen)
         await self._revocations.learn(node, said.revoked)
 
     async def answer(
@@ -113,6 +116,19 @@ class Words:
         key = self._keys.signing_key(identity)
         assert key is not None, "keys were just handed out"
         return make_adoption(key, identity, seen, self._stated(position))
+
+    async def _follow_up(self, node: NodeId, seen: StatedPosition | None) -> None:
+        """End the word that brought ``node`` back, once it shows that it has heeded it, or something else again."""
+        if seen is None:
+            return
+        heeds_us = not _obeys_another(seen.position, await self._restores.position())
+        if heeds_us and node in self._heeding:
+            return
+        await self._restores.showed(node, seen.position)
+        if heeds_us:
+            self._heeding.add(node)
+        else:
+            self._heeding.discard(node)
 
     async def _observe(self, node: NodeId, seen: StatedPosition | None) -> None:
         """Become *restored* where ``seen`` is a position that this coordinator gave out itself."""

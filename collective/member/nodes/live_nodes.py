@@ -38,6 +38,8 @@ class LiveNode:
     """One enrolled node that is not removed."""
 
     record: NodeRecord
+    known_s: float
+    """Monotonic seconds: when this coordinator came to know it."""
     last_heartbeat_s: float | None = None
     instance_id: str = ""
     superseded: str = ""
@@ -157,7 +159,12 @@ class LiveNodes:
             live = self._nodes.get(node)
             if live is None:
                 addresses = tuple(Address.parse_stored(text) for text in record.addresses)
-                self._nodes[node] = LiveNode(record, earlier=addresses, refused=record.refused)
+                self._nodes[node] = LiveNode(
+                    record,
+                    self._clock.monotonic_s(),
+                    earlier=addresses,
+                    refused=record.refused,
+                )
             else:
                 live.record = replace(
                     live.record,
@@ -174,7 +181,7 @@ class LiveNodes:
         """Take over a node that was just enrolled, without waiting for the next :meth:`load`."""
         live = self._nodes.get(record.node)
         if live is None:
-            self._nodes[record.node] = LiveNode(record)
+            self._nodes[record.node] = LiveNode(record, self._clock.monotonic_s())
         elif record.removed:
             del self._nodes[record.node]
 
@@ -376,6 +383,7 @@ class LiveNodes:
                     draining=live.record.draining,
                     refused=bool(live.refused),
                     standing=live.record.standing,
+                    known_s=live.known_s,
                 )
                 for live in self.all()
             ],

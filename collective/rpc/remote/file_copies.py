@@ -8,7 +8,6 @@ reserved; where that cannot be said, the coordinator does so by itself a minute 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
@@ -24,6 +23,7 @@ from collective.core.paths import FilePath
 from collective.core.tasks import TaskScope
 from collective.model.changes import Precondition
 from collective.model.entries import Entry
+from collective.model.progress import Progress
 from collective.rpc.conversions.entries import entry_from
 from collective.rpc.deadlines import call, each
 from collective.rpc.gen.collective.v1.streams import CopyRequest, StreamsStub
@@ -59,7 +59,7 @@ class RemoteCopies:
         condition: Precondition,
         *,
         unless_same: bool = False,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Entry, bool]:
         """Copy a file; return the entry at ``target``, and whether it was left as it was.
 
@@ -93,7 +93,7 @@ class RemoteCopies:
         await TaskScope().see_through(end())
 
     async def _until_done(
-        self, request: CopyRequest, progress: Callable[[int], None] | None
+        self, request: CopyRequest, progress: Progress | None
     ) -> tuple[Entry, bool]:
         """Ask again until there is a result; note in ``request`` with what to go on."""
         told = 0

@@ -124,7 +124,10 @@ class RemoteNames(Remote[FilesStub]):
     ) -> Removed:
         """Remove; of a large tree a part, as its owner sees fit."""
         request = RemoveRequest(
-            path=str(path), recursive=recursive, if_version=condition.if_version
+            path=str(path),
+            recursive=recursive,
+            if_version=condition.if_version,
+            takes_parts=True,
         )
         answer = await self._control.call(self._stub.remove, request)
         return Removed(answer.removed_count, not answer.is_unfinished)

@@ -20,11 +20,11 @@ from collective.core.ids import LeaseId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.progress import Progress
 from collective.model.transfers import ExtentPlan, OpenedRead, RouteMode
 from collective.rpc.headers import operation
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Engine
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.read_failover import ChunkFetch, Fetched
 
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from collective.core import limits
-
-Progress = Callable[[int], None]
-"""Called with the plain bytes that were just stored or delivered; must return at once."""
 
 
 @dataclass(frozen=True, slots=True)

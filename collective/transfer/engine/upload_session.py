@@ -14,11 +14,11 @@ from collective.core.tasks import TaskScope
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.progress import Progress
 from collective.model.transfers import ChunkPlan, OpenedUpload, RouteMode, SignedReceipt
 from collective.transfer.engine.allocation import allocate, check_plans
 from collective.transfer.engine.control import UploadControl
 from collective.transfer.engine.engine import Engine
-from collective.transfer.engine.options import Progress
 
 RECORD_BATCH: Final = 6
 """Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again

@@ -346,6 +346,41 @@ async def test_a_node_ahead_without_proof_is_brought_back_and_no_number_follows_
     )
 
 
+async def test_the_word_that_brings_a_node_back_ends_once_it_shows_something_else(
+    catalog: Catalog, engines: Engines
+) -> None:
+    await enrol(catalog)
+    restores = catalog.restores
+    before = await restores.position()
+    held = replace(before, epoch=before.epoch + 2, life="ab" * 16)
+    obeyed = dict.fromkeys(NODES[:2], held)
+    await restores.adopt(OPERATOR, frozenset(obeyed), obeyed=obeyed, claims=())
+    await restores.showed(NODES[0], held)
+    assert await restores.is_replaced(NODES[0], held), "the answer may have been lost"
+    await restores.showed(NODES[0], await restores.position())
+    assert not await restores.is_replaced(NODES[0], held)
+    assert await restores.is_replaced(NODES[1], held), "another node has shown nothing"
+    await restores.showed(NODES[1], replace(held, sequence=held.sequence + 1))
+    assert not await restores.is_replaced(NODES[1], held)
+    await engines.close()
+    restores = (await engines.open()).restores
+    assert not any([await restores.is_replaced(node, held) for node in NODES[:2]])
+    await restores.adopt(OPERATOR, frozenset(obeyed), obeyed=obeyed, claims=())
+    assert await restores.is_replaced(NODES[0], held), "by another word"
+
+
+async def test_the_word_that_brings_a_node_back_ends_with_the_node(catalog: Catalog) -> None:
+    await enrol(catalog)
+    before = await catalog.restores.position()
+    held = replace(before, epoch=before.epoch + 2, life="ab" * 16)
+    await catalog.restores.adopt(
+        OPERATOR, frozenset({NODES[0]}), obeyed={NODES[0]: held}, claims=()
+    )
+    identity = SpiffeId.node(DOMAIN, NODES[0])
+    await catalog.nodes.remove(OPERATOR, NODES[0], identity, force=True)
+    assert not await catalog.restores.is_replaced(NODES[0], held)
+
+
 async def test_what_a_node_that_is_brought_back_may_have_seen_is_left_out(catalog: Catalog) -> None:
     await enrol(catalog)
     await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)

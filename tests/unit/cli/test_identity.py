@@ -15,6 +15,7 @@ from collective.client.collective import Collective
 from collective.client.identity import redemption
 from collective.client.identity.config_dir import ConfigDir
 from collective.client.identity.store import IdentityStore
+from collective.client.logins import Login
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.errors import ExitCode
 from collective.core.ids import GlobalId
@@ -39,9 +40,9 @@ class Connections:
         self.credentials: Credentials | None = None
         self.addresses: list[str] = []
 
-    def connect(self, credentials: Credentials, addresses: Any, **_: Any) -> Any:
-        self.credentials = credentials
-        self.addresses = [str(one) for one in addresses]
+    def connect(self, login: Login, **_: Any) -> Any:
+        self.credentials = login.credentials
+        self.addresses = [str(one) for one in login.addresses]
         raise Stopped
 
     @property

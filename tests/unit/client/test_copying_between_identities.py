@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from collective.client.copying_between_identities import Carrying
+from collective.client.copying_between_identities import PAUSE_S, Carrying
 from collective.client.owners import Owner
 from collective.core.errors import (
+    BusyError,
     CollectiveError,
     ConflictError,
     NotFoundError,
@@ -61,13 +63,13 @@ class Houses:
         paths = OwnerPaths(Domain("garage.bob"))
         self.home = Owner(self.alice.connection, self.alice.connection.names)
         connection = self.bob.connection
-        self.straight = Owner(connection, connection.names_as(paths), paths)
-        self.carried = 0
+        self.straight = Owner(connection, connection.names_as(paths))
+        self.carried: list[CollectiveError] = []
         self.progress: list[int] = []
         self.carrying = Carrying(self.home, self.home, self.straight, self._carry)
 
-    def _carry(self) -> None:
-        self.carried += 1
+    def _carry(self, why: CollectiveError) -> None:
+        self.carried.append(why)
 
     def back(self) -> Carrying:
         return Carrying(self.home, self.straight, self.home, self._carry)
@@ -98,7 +100,7 @@ async def test_this_machine_carries_what_the_coordinators_may_not(refused: House
     assert (made.modified_ns, made.mode) == (7, 0o640)
     assert await refused.bob.collective.read("/s/film") == CONTENT
     assert refused.copies.asked == [(HERE, THERE, ALWAYS)]
-    assert refused.carried == 1
+    assert refused.carried == [refused.copies.answer]
     assert sum(refused.progress) == len(CONTENT)
 
 
@@ -108,7 +110,7 @@ async def test_further_files_of_a_command_are_carried_at_once(refused: Houses) -
         await refused.alice.collective.write(str(path), name.encode())
         await refused.carrying.copy(path, THERE.parent.child(name), ALWAYS)
     assert len(refused.copies.asked) == 1
-    assert refused.carried == 1
+    assert refused.carried == [refused.copies.answer]
     assert await refused.bob.collective.read("/s/two") == b"two"
 
 
@@ -138,7 +140,7 @@ async def test_no_byte_passes_here_where_the_coordinators_may() -> None:
     houses = Houses(entry)
     await houses.alice.collective.write(str(HERE), CONTENT)
     assert await houses.carrying.copy(HERE, THERE, ALWAYS) == (entry, False)
-    assert (houses.carried, houses.fetched(), houses.bob.nodes.puts) == (0, 0, 0)
+    assert (houses.carried, houses.fetched(), houses.bob.nodes.puts) == ([], 0, 0)
     houses.close()
 
 
@@ -162,6 +164,53 @@ async def test_the_coordinators_are_asked_for_nothing_that_the_writer_may_not_wr
         await houses.carrying.copy(HERE, THERE, ALWAYS)
     assert houses.copies.asked == []
     houses.close()
+
+
+async def copied(houses: Houses, *names: str) -> None:
+    for name in names:
+        path = HERE.parent.child(name)
+        await houses.alice.collective.write(str(path), name.encode())
+        await houses.carrying.copy(path, THERE.parent.child(name), ALWAYS)
+
+
+@pytest.mark.parametrize("error", [NotFoundError("Gone."), ConflictError("Changed.")])
+async def test_what_is_about_one_file_leaves_the_next_to_the_coordinators(
+    error: CollectiveError,
+) -> None:
+    houses = Houses(error)
+    await copied(houses, "one")
+    assert await houses.bob.collective.read("/s/one") == b"one"
+    houses.copies.answer = Entry(THERE, EntryKind.FILE)
+    await copied(houses, "two")
+    assert len(houses.copies.asked) == 2
+    assert houses.carried == [error]
+    with pytest.raises(NotFoundError):
+        await houses.bob.collective.read("/s/two")
+    houses.close()
+
+
+@pytest.mark.parametrize("error", [UnreachableError("Away."), BusyError("Busy.")])
+async def test_a_coordinator_that_cannot_just_now_is_asked_again_a_minute_later(
+    error: CollectiveError,
+) -> None:
+    houses = Houses(error)
+    await copied(houses, "one", "two")
+    assert len(houses.copies.asked) == 1
+    houses.copies.answer = Entry(THERE, EntryKind.FILE)
+    await asyncio.sleep(PAUSE_S)
+    await copied(houses, "three")
+    assert len(houses.copies.asked) == 2
+    assert await houses.bob.collective.read("/s/two") == b"two"
+    with pytest.raises(NotFoundError):
+        await houses.bob.collective.read("/s/three")
+    houses.close()
+
+
+async def test_one_that_refuses_is_not_asked_again(refused: Houses) -> None:
+    await copied(refused, "one")
+    await asyncio.sleep(100 * PAUSE_S)
+    await copied(refused, "two")
+    assert len(refused.copies.asked) == 1
 
 
 @pytest.mark.parametrize("error", [UnreachableError("Away."), ConflictError("Changed.")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -22,12 +24,14 @@ from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.pki.certificates import certificate_der
 from collective.rpc.remote.connection import Control, Explain
+from collective.rpc.remote.owner_paths import OwnerPaths
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, Member
 from tests.worlds import world_of
 
 ME = "una@friends.net"
 FILM = FilePath.parse("/@garage.bob/media/film")
 BOB = Domain("garage.bob")
+DAY_S = 86400.0
 
 
 class Fresh:
@@ -59,8 +63,8 @@ class Line:
         self.asked: list[Domain] = []
         self.answer: Any = NotFoundError("No peer.")
 
-    def names_as(self, _paths: object) -> Names:
-        return cast("Names", object())
+    def names_as(self, paths: OwnerPaths) -> Names:
+        return Names(cast("Any", None), cast("Any", None), paths)
 
     async def authorities(self, domain: Domain) -> Any:
         self.asked.append(domain)
@@ -108,7 +112,8 @@ class World:
             self.opened.append((login, explain, line))
             return cast("Connection", line)
 
-        return Owners(cast("Connection", self.home), credentials, self.logins, connect)
+        login = Login(credentials, ())
+        return Owners(cast("Connection", self.home), login, self.logins, connect)
 
 
 @pytest.fixture
@@ -137,7 +142,7 @@ async def test_a_member_that_was_joined_is_reached_straight_once_the_own_one_sai
     owner = await world.owners.of(FILM)
     assert owner is await world.owners.of(FilePath.parse("/@garage.bob"))
     assert owner.there(FILM) == FilePath.parse("/media/film")
-    assert owner.shown == "/@garage.bob"
+    assert owner.names.shown_above == "/@garage.bob"
     [(login, explain, line)] = world.opened
     assert login.name == name
     assert "una@friends.net" in explain("No.")
@@ -148,7 +153,7 @@ async def test_a_member_that_was_joined_is_reached_straight_once_the_own_one_sai
     assert line.is_closed
     assert world.home.is_closed
     world.home.answer = UnreachableError("Away.")
-    assert (await world.make().of(FILM)).shown == "/@garage.bob"
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
     assert world.home.asked == [BOB], "asked once, and remembered"
 
 
@@ -167,7 +172,7 @@ async def test_a_member_that_no_peer_is_named_after_is_reached_straight_as_long_
     world: World,
 ) -> None:
     name = world.join(world.member("bob", "garage.bob"))
-    assert (await world.owners.of(FILM)).shown == "/@garage.bob"
+    assert (await world.owners.of(FILM)).names.shown_above == "/@garage.bob"
     other = world.member("bob2", "garage.bob")
     world.home.answer = [certificate_der(other.authority.certificate)]
     with pytest.raises(ConflictError, match=f"identity leave {name}"):
@@ -206,6 +211,116 @@ async def test_another_ca_of_the_own_member_has_to_say_it_anew(world: World) -> 
     world.home_name = world.join(world.member("alice", "home.alice"))
     await world.make().of(FILM)
     assert world.home.asked == [BOB, BOB]
+
+
+async def gone_straight_once(world: World) -> Member:
+    """Return bob's, which was reached straight once, as alice's said that it is her peer."""
+    bob = world.member("bob", "garage.bob")
+    world.join(bob)
+    world.home.answer = [certificate_der(bob.authority.certificate)]
+    await world.owners.of(FILM)
+    return bob
+
+
+@pytest.mark.parametrize("days", [1.01, -1.01])
+async def test_a_domain_that_changed_hands_at_the_own_member_is_noticed_within_a_day(
+    world: World, days: float
+) -> None:
+    bob = await gone_straight_once(world)
+    world.home.answer = [certificate_der(world.member("bob2", "garage.bob").authority.certificate)]
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
+    world.clock.jump_wall(days * DAY_S)
+    for answer in (world.home.answer, UnreachableError("Away.")):
+        world.home.answer = answer
+        with pytest.raises((ConflictError, UnreachableError)):
+            await world.make().of(FILM)
+    world.home.answer = [certificate_der(bob.authority.certificate)]
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
+
+
+async def test_an_own_member_that_says_so_again_is_not_asked_for_another_day(world: World) -> None:
+    await gone_straight_once(world)
+    world.clock.jump_wall(1.5 * DAY_S)
+    await world.make().of(FILM)
+    assert world.home.asked == [BOB, BOB]
+    world.clock.jump_wall(0.9 * DAY_S)
+    await world.make().of(FILM)
+    assert world.home.asked == [BOB, BOB]
+
+
+async def test_what_the_own_member_said_counts_for_a_week_where_it_cannot_be_asked(
+    world: World,
+) -> None:
+    await gone_straight_once(world)
+    world.home.answer = UnreachableError("Away.")
+    world.clock.jump_wall(6.9 * DAY_S)
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
+    world.clock.jump_wall(0.2 * DAY_S)
+    with pytest.raises(UnreachableError, match="has not said lately"):
+        await world.make().of(FILM)
+
+
+async def test_a_peering_that_ended_is_no_word_for_later(world: World) -> None:
+    await gone_straight_once(world)
+    world.clock.jump_wall(1.5 * DAY_S)
+    world.home.answer = NotFoundError("No peer.")
+    assert (await world.make().of(FILM)).names.shown_above == "/@garage.bob"
+    world.home.answer = UnreachableError("Away.")
+    with pytest.raises(UnreachableError, match="has not said whether"):
+        await world.make().of(FILM)
+
+
+async def test_what_an_earlier_build_noted_without_a_time_is_asked_anew(world: World) -> None:
+    bob = world.member("bob", "garage.bob")
+    name = world.join(bob)
+    facts = Path(world.store.place.facts(name))
+    told = json.loads(facts.read_text())
+    del told["peer_of_ms"]
+    facts.write_text(json.dumps(told | {"peer_of": ["ab" * 32]}))
+    world.home.answer = [certificate_der(bob.authority.certificate)]
+    await world.owners.of(FILM)
+    assert world.home.asked == [BOB]
+
+
+async def test_every_connection_is_closed_where_keeping_an_address_is_interrupted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gone_straight_once(world)
+    [(_, _, line)] = world.opened
+
+    async def interrupted(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(world.renewer, "found", interrupted)
+    with pytest.raises(asyncio.CancelledError):
+        await world.owners.close()
+    assert (line.is_closed, world.home.is_closed) == (True, True)
+
+
+async def test_every_connection_is_closed_where_closing_another_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gone_straight_once(world)
+    [(_, _, line)] = world.opened
+
+    async def broken() -> None:
+        raise UnreachableError("Gone.")
+
+    monkeypatch.setattr(world.home, "close", broken)
+    with pytest.raises(UnreachableError):
+        await world.owners.close()
+    assert line.is_closed
+
+
+async def test_the_own_member_is_kept_and_followed_as_the_others_are(world: World) -> None:
+    login = await world.logins.of(world.store.find(world.home_name))
+    owners = Owners(cast("Connection", world.home), login, world.logins)
+    world.home.found_at = (Address("10.0.0.1", 8001),)
+    world.home.newest_authority = b"new"
+    await owners.follow()
+    await owners.close()
+    assert world.renewer.followed == (world.home_name, b"new")
+    assert world.renewer.kept == (world.home_name, world.home.found_at)
 
 
 async def test_a_new_ca_that_the_other_member_tells_of_is_followed(world: World) -> None:

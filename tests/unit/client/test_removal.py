@@ -51,7 +51,7 @@ async def test_parts_of_a_tree_are_asked_for_until_all_is_gone(
     told: list[int] = []
     assert await world.collective.remove("/x/t", recursive=True, progress=told.append) == 353
     assert told == [200, 150, 3]
-    assert [one.recursive for one in asked] == [True] * 3
+    assert [(one.recursive, one.takes_parts) for one in asked] == [(True, True)] * 3
 
 
 async def test_it_is_done_where_somebody_else_removes_the_rest(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from collective.core.clock import ManualClock
 from collective.core.errors import PermissionDeniedError, UsageError
+from collective.core.limits import JOIN_CODE_MAX_CHARS
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.model.people import InviteKind
@@ -97,16 +98,28 @@ def test_any_bytes_with_a_good_checksum_are_refused_or_round_trip(body: bytes) -
 
 
 def test_newer_version_has_its_own_sentence() -> None:
-    body = bytes((2,)) + bytes(80)
+    body = bytes((invite_code.VERSION + 1,)) + bytes(80)
     with pytest.raises(UsageError, match="newer version"):
         invite_code.parse(invite_code._to_text(body + invite_code._checksum(body)))
+
+
+def test_a_code_that_says_whom_it_admits_is_of_a_version_that_builds_without_kinds_refuse() -> None:
+    said = dataclasses.replace(CODE, kind=InviteKind.NODE)
+    assert [invite_code._decode(code.encode())[0] for code in (CODE, said)] == [1, 2]
+
+
+def test_a_code_of_version_1_that_says_whom_it_admits_is_read() -> None:
+    """Builds between the first and this one wrote such."""
+    code = dataclasses.replace(CODE, kind=InviteKind.NODE)
+    body = bytes((1,)) + invite_code._decode(code.encode())[1:-4]
+    assert invite_code.parse(invite_code._to_text(body + invite_code._checksum(body))) == code
 
 
 def test_endless_code_is_refused_before_it_is_read() -> None:
     with pytest.raises(UsageError, match="too long"):
         invite_code.parse("0" * 70_000)
     with pytest.raises(UsageError, match="too long"):
-        invite_code.parse("0" * 5000, longest=invite_code.CODE_MAX)
+        invite_code.parse("0" * 5000, longest=JOIN_CODE_MAX_CHARS)
 
 
 def test_many_beginnings_of_codes_end_soon() -> None:
@@ -124,6 +137,15 @@ def test_many_beginnings_of_codes_end_soon() -> None:
     finally:
         sys.setprofile(None)
     assert steps < 2_000_000
+
+
+def test_every_word_that_may_begin_a_code_is_tried() -> None:
+    assert invite_code.parse(f"{'04 ' * 10_000}. {TEXT}") == CODE
+
+
+def test_a_code_below_many_times_of_day_is_read() -> None:
+    times = "".join(f"07:{minute:02} the heating is on\n" for minute in range(60)) * 10
+    assert invite_code.parse(f"{times}\n{TEXT}\n") == CODE
 
 
 # --- however it is pasted ------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Removal:
             tx.decider(actor).require_admin("remove nodes")
             require_there(tx.db, node)
             tx.run("UPDATE nodes SET removed = 1, removing = 0 WHERE name = ?", node)
+            tx.run("DELETE FROM brought_back WHERE node = ?", node)
             rows.raise_trust_epoch(tx, node)
             epoch = revoke_node(tx, actor, identity)
             tx.audit(actor, "node-remove", node, "by force" if force else "")

@@ -106,6 +106,18 @@ class SqliteRestores:
         row = await self._engine.read(lambda db: rows.fetch(db, sql, *asked))
         return row is not None and bool(row[0])
 
+    async def showed(self, node: NodeId, seen: Position) -> None:
+        """See :meth:`Restores.showed`; a node that was not brought back costs one read."""
+        held = "SELECT held FROM brought_back WHERE node = ?"
+        row = await self._engine.read(lambda db: rows.fetch(db, held, node))
+        if row is None or row[0] == _noted(seen):
+            return
+
+        def work(tx: Transaction) -> None:
+            tx.run("DELETE FROM brought_back WHERE node = ? AND held = ?", node, row[0])
+
+        await self._engine.change(work)
+
     async def adopt(
         self,
         actor: Call,

@@ -209,8 +209,12 @@ async def test_where_the_coordinator_was_found_is_kept_before_what_was_known(
     await client.found((tunnel, *NEW_ADDRESS))
     assert kept() == (tunnel, *NEW_ADDRESS, *COORDINATOR)
     await client.found(())
-    await client.found(COORDINATOR)
+    await client.found((tunnel,))
     assert kept() == (tunnel, *NEW_ADDRESS, *COORDINATOR), "what is known already writes nothing"
+    await client.found((*COORDINATOR, *NEW_ADDRESS))
+    assert kept() == (*COORDINATOR, *NEW_ADDRESS, tunnel), "where it answered last is tried first"
+    await client.found((tunnel, *NEW_ADDRESS))
+    assert kept() == (tunnel, *NEW_ADDRESS, *COORDINATOR)
     client.coordinator.told = NEW_ADDRESS
     client.clock.advance(DAY_S + 1)
     await client.use()

@@ -19,6 +19,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import Domain
+from collective.core.units import Address
 from collective.federation.peers.peer_book import PeerBook, peer_of
 from collective.model.peers import Peer, PeerState
 from collective.pki.bundle import SignedBundle, open_bundle
@@ -103,6 +104,34 @@ async def test_the_digest_tells_sets_of_peers_and_cas_apart(alice: House) -> Non
     await accept(alice, signed_of(CAROLS))
     seen.append(alice.book.digest)
     assert len(set(seen)) == len(seen)
+
+
+async def test_a_bundle_is_compared_with_the_one_that_is_being_kept(
+    alice: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third says what the first did, which is not known any more when its turn comes."""
+    here, there = (Address("10.0.0.2", 8001),), (Address("10.0.0.3", 8001),)
+    await accept(alice, signed_of(BOBS, 1, addresses=here))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    keep = alice.catalog.peers.renew
+
+    async def slow(peer: Peer) -> None:
+        begun.set()
+        await go_on.wait()
+        await keep(peer)
+
+    monkeypatch.setattr(alice.catalog.peers, "renew", slow)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(renew(alice, signed_of(BOBS, 2, addresses=there)))
+        await begun.wait()
+        both.create_task(renew(alice, signed_of(BOBS, 3, addresses=here)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        go_on.set()
+    assert alice.book.all[BOB].bundle.addresses == here
+    again = PeerBook(ALICE, alice.catalog.peers, alice.shown)
+    await again.load()
+    assert again.all[BOB].bundle.addresses == here, "it is in the catalogue, too"
 
 
 async def test_trust_follows_a_change_whose_caller_is_gone(

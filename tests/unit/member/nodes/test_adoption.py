@@ -112,10 +112,10 @@ class Lost:
         await memory.heard(seen, 0, None)
         return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
 
-    async def ahead(self, name: str, *, epoch: int, sequence: int = 0) -> OldNode:
+    async def ahead(self, name: str, *, epoch: int, sequence: int = 0, file: str = "") -> OldNode:
         """Return an enrolled node that was told of a future of this catalogue, under another key."""
         ours = await self.here.catalog.restores.position()
-        memory = NodeMemory(str(self.folder / f"{name}.json"), REAL)
+        memory = NodeMemory(str(self.folder / f"{file or name}.json"), REAL)
         await memory.load()
         held = Position(ours.catalog_id, epoch, sequence, "ab" * 16)
         await memory.heard(StatedPosition(held, b"of a key that is gone"), 0, None)
@@ -271,6 +271,9 @@ async def test_a_node_that_was_told_a_lost_future_under_a_replaced_key_is_brough
         assert (await first.beat(member.registry)).adoption is not None
         await member.deletes(first)
         assert (await first.beat(member.registry)).adoption is None, "once is enough"
+        again = await member.ahead("a", epoch=epoch + 2, file="again")
+        assert (await again.beat(member.registry)).adoption is None, "it was for that occasion"
+        await first.beat(member.registry)
         assert (await late.beat(member.registry)).adoption is None, "it was not there to be asked"
         with pytest.raises(ConflictError):
             await member.deletes(late)

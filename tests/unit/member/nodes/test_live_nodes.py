@@ -96,6 +96,15 @@ def test_removed_nodes_leave_the_table_and_others_keep_their_heartbeat() -> None
     assert world.table.states()[NodeId("b")] is NodeState.UP
 
 
+def test_a_node_that_has_just_enrolled_is_not_down_before_it_can_have_been_heard() -> None:
+    world = World()
+    world.clock.advance(1000.0)
+    world.table.add(record("d"))
+    assert world.table.states()[NodeId("d")] is NodeState.SUSPECT
+    world.clock.advance(10.0)
+    assert world.table.states()[NodeId("d")] is NodeState.DOWN
+
+
 def test_records_are_given_for_writing_once() -> None:
     world = World()
     assert [r.node for r in world.table.take_changed()] == ["a", "b", "c"]

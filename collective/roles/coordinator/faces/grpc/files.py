@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from collective.core import limits
-from collective.core.errors import ConflictError, UsageError
+from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
-from collective.model.changes import Precondition
+from collective.model.changes import Precondition, Removed
 from collective.model.entries import Entry, EntryKind
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import (
@@ -25,6 +26,27 @@ from collective.rpc.gen.collective.v1 import files as files_pb
 _PAGE_DEFAULT = 1000
 _REMOVAL_BUDGET_S: Final = 1.0
 """How long one call removes of a tree: its caller calls again, and can tell how far it is."""
+_REMOVAL_PARTS_MAX: Final = 60
+"""How many times that is done in one call for a caller that does not take parts."""
+
+
+async def _remove_all(remove: Callable[[], Awaitable[Removed]]) -> Removed:
+    """Remove part by part until nothing is left, for a caller that would take a part for all.
+
+    BusyError where that takes too many parts.
+    """
+    gone = 0
+    for _ in range(_REMOVAL_PARTS_MAX):
+        try:
+            part = await remove()
+        except NotFoundError:
+            if not gone:
+                raise
+            return Removed(gone, is_all=True)  # somebody else removed the rest
+        gone += part.count
+        if part.is_all:
+            return Removed(gone, is_all=True)
+    raise BusyError(f"{gone:,} names of it are removed, and more are there; repeat the call.")
 
 
 class FilesService(files_pb.FilesBase):
@@ -99,16 +121,18 @@ class FilesService(files_pb.FilesBase):
             return entry_message(await self._owners.of_path(call, path).names.stat(call, path))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
-        """Remove a file, an empty directory or a tree; of a large one a part."""
+        """Remove a file, an empty directory or a tree; of a large one a part, for a caller that takes parts."""
         async with self._admission.call("remove", message.path) as call:
             path = FilePath.parse(message.path)
-            done = await self._owners.of_path(call, path).names.remove(
+            remove = partial(
+                self._owners.of_path(call, path).names.remove,
                 call,
                 path,
                 recursive=message.recursive,
                 condition=Precondition(if_version=message.if_version),
                 budget_s=_REMOVAL_BUDGET_S,
             )
+            done = await (remove() if message.takes_parts else _remove_all(remove))
             return files_pb.RemoveResponse(removed_count=done.count, is_unfinished=not done.is_all)
 
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collective.core.errors import CollectiveError, UsageError
 from collective.core.ids import parse_domain
+from collective.core.limits import JOIN_CODE_MAX_CHARS
 from collective.core.paths import FilePath
 from collective.member.people.grant_directory import GrantDirectory
 from collective.member.people.member_people import MemberPeople
@@ -114,7 +115,7 @@ def _local(terms: GrantTerms) -> GrantTerms:
 
 
 def _code_id(text: str) -> str:
-    if len(text) > invite_code.CODE_MAX:
+    if len(text) > JOIN_CODE_MAX_CHARS:
         raise UsageError("This is too long to be an invite's id; see 'collective invite list'.")
     wanted = text.strip().lower()
     if invite_code.is_code_id(wanted):

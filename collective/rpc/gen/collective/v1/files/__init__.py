@@ -147,6 +147,11 @@ class RemoveRequest(betterproto2.Message):
     0: any
     """
 
+    takes_parts: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    the caller calls again while is_unfinished; else the call removes all, or fails
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.files", "RemoveRequest", RemoveRequest
@@ -162,7 +167,7 @@ class RemoveResponse(betterproto2.Message):
 
     is_unfinished: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
     """
-    of a large tree a part went; call again for more
+    of a large tree a part went; only where parts are taken
     """
 
 

@@ -6,6 +6,12 @@ from typing import Any, cast
 
 import pytest
 
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    NotFoundError,
+    UnreachableError,
+)
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
@@ -17,10 +23,10 @@ from tests.unit.roles.coordinator.faces.grpc.test_streams import Everybody
 
 
 class Tree:
-    """A tree that is too large for one call, or not."""
+    """A tree that goes so, call by call; the last for good."""
 
-    def __init__(self, removed: Removed) -> None:
-        self._removed = removed
+    def __init__(self, *parts: Removed | CollectiveError) -> None:
+        self._parts = list(parts)
         self.budgets_s: list[float | None] = []
 
     @property
@@ -32,13 +38,44 @@ class Tree:
 
     async def remove(self, _call: Call, _path: FilePath, **given: Any) -> Removed:
         self.budgets_s.append(given["budget_s"])
-        return self._removed
+        part = self._parts.pop(0) if len(self._parts) > 1 else self._parts[0]
+        if isinstance(part, CollectiveError):
+            raise part
+        return part
 
 
-@pytest.mark.parametrize("removed", [Removed(5000, is_all=False), Removed(7, is_all=True)])
-async def test_a_removal_is_bounded_and_says_whether_it_is_whole(removed: Removed) -> None:
-    tree = Tree(removed)
+async def removed(tree: Tree, *, takes_parts: bool) -> tuple[int, bool]:
     service = FilesService(cast("MemberDirectory", tree), cast("Admission", Everybody()))
-    answer = await service.remove(RemoveRequest(path="/d/t", recursive=True))
-    assert (answer.removed_count, answer.is_unfinished) == (removed.count, not removed.is_all)
+    request = RemoveRequest(path="/d/t", recursive=True, takes_parts=takes_parts)
+    answer = await service.remove(request)
+    return answer.removed_count, answer.is_unfinished
+
+
+PART = Removed(5000, is_all=False)
+REST = Removed(7, is_all=True)
+
+
+@pytest.mark.parametrize("part", [PART, REST])
+async def test_a_removal_is_bounded_and_says_whether_it_is_whole(part: Removed) -> None:
+    tree = Tree(part)
+    assert await removed(tree, takes_parts=True) == (part.count, not part.is_all)
     assert tree.budgets_s == [1.0], "well below the deadline of a call"
+
+
+async def test_a_caller_that_knows_no_parts_is_answered_when_all_is_removed() -> None:
+    tree = Tree(PART, PART, REST)
+    assert await removed(tree, takes_parts=False) == (10_007, False)
+    assert tree.budgets_s == [1.0] * 3, "others have their turn in between"
+
+
+async def test_it_is_answered_too_where_somebody_else_removes_the_rest() -> None:
+    assert await removed(Tree(PART, NotFoundError("Gone.")), takes_parts=False) == (5000, False)
+
+
+@pytest.mark.parametrize(
+    "tree", [Tree(NotFoundError("Gone.")), Tree(PART, UnreachableError("Away.")), Tree(PART)]
+)
+async def test_it_never_takes_a_part_for_all(tree: Tree) -> None:
+    with pytest.raises((NotFoundError, UnreachableError, BusyError)):
+        await removed(tree, takes_parts=False)
+    assert len(tree.budgets_s) <= 60
