@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -16,6 +16,7 @@ from collective.core.errors import CollectiveError, RejectedError, UnreachableEr
 from collective.core.ids import SpiffeId
 from collective.core.limits import KIB
 from collective.core.units import Address
+from collective.model.progress import Progress
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.rpc.gen.collective.v1.transfer import GetHeader, GetResult, PutHeader, PutResult
@@ -32,8 +33,6 @@ from collective.transfer.stream.kept_links import KeptLinks, Link, parse_head
 
 FOLLOW_BYTES: Final = 64 * KIB
 """Least piece that is passed on before more arrives."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
