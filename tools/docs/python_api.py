@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from collective.client.collective import Collective
+from collective.client.files.interface import FileReader, Files, FileWriter, OpenFile
+from collective.client.files.outcomes import Outcome
 from collective.client.options import ClientOptions
 from collective.client.trees.result import LeftOut, TreeResult
 from collective.core import errors
@@ -22,12 +24,14 @@ from collective.rpc.remote.nodes import RemoteNodes
 from collective.rpc.remote.peering import RemotePeers
 from collective.rpc.remote.people import RemotePeople
 from collective.rpc.remote.trust import RemoteTrust
-from collective.transfer.engine.download import Download
 from tools.docs.markdown import cell, code, made_from, prose, table
 
 CALLED: Final[tuple[type, ...]] = (
+    Files,
+    FileReader,
+    OpenFile,
+    FileWriter,
     Collective,
-    Download,
     RemotePeople,
     RemoteNodes,
     RemoteDatastores,
@@ -41,6 +45,7 @@ VALUES: Final[tuple[type, ...]] = (
     Entry,
     Attributes,
     Precondition,
+    Outcome,
     TreeResult,
     LeftOut,
     Grant,
