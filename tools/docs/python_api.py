@@ -12,12 +12,14 @@ from collective.client.collective import Collective
 from collective.client.files.interface import FileReader, Files, FileWriter, OpenFile
 from collective.client.files.outcomes import Outcome
 from collective.client.options import ClientOptions
+from collective.client.sync import SyncCollective, SyncFiles
 from collective.client.trees.result import LeftOut, TreeResult
 from collective.core import errors
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
+from collective.model.watching import Change, Changes, ListAnew
 from collective.pki.credentials import Credentials
 from collective.rpc.remote.datastores import RemoteDatastores
 from collective.rpc.remote.nodes import RemoteNodes
@@ -32,6 +34,8 @@ CALLED: Final[tuple[type, ...]] = (
     OpenFile,
     FileWriter,
     Collective,
+    SyncFiles,
+    SyncCollective,
     RemotePeople,
     RemoteNodes,
     RemoteDatastores,
@@ -46,6 +50,9 @@ VALUES: Final[tuple[type, ...]] = (
     Attributes,
     Precondition,
     Outcome,
+    Change,
+    Changes,
+    ListAnew,
     TreeResult,
     LeftOut,
     Grant,
