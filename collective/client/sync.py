@@ -32,7 +32,7 @@ from typing import Final, Generic, TypeVar
 from collective.client.collective import Collective
 from collective.client.files.interface import FileReader, Files, FileWriter, OpenFile
 from collective.client.files.outcomes import Outcome
-from collective.client.logins import Logins
+from collective.client.logins import Login, Logins
 from collective.client.options import ClientOptions
 from collective.client.trees.result import TreeResult
 from collective.core.units import Address
@@ -547,22 +547,20 @@ class SyncCollective(SyncFiles):
 
 @contextmanager
 def connect(
-    credentials: Credentials,
+    who: Credentials | Login,
     addresses: Sequence[Address] = (),
     *,
     logins: Logins | None = None,
     options: ClientOptions | None = None,
     world: World | None = None,
 ) -> Iterator[SyncCollective]:
-    """Talk to the coordinator of the member whose CA is in ``credentials``; as :meth:`Collective.connect`."""
+    """Talk to the coordinator of the member whose CA is in the credentials of ``who``; as :meth:`Collective.connect`."""
     within = world or real_world()
     portal = Portal(within)
     with (
         portal.open(),
         portal.entered(
-            lambda: Collective.connect(
-                credentials, addresses, logins=logins, options=options, world=within
-            )
+            lambda: Collective.connect(who, addresses, logins=logins, options=options, world=within)
         ) as held,
     ):
         yield SyncCollective(portal, held.value)
