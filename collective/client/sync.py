@@ -53,11 +53,38 @@ SyncSource = bytes | Iterator[bytes] | Readable
 """What a file is written from: bytes, an iterator of bytes, or a binary file object; read in a thread."""
 
 
+LOOK_S: Final = 0.05
+"""How often a thread that waits looks for itself: Ctrl-C may have lost it the call that woke it."""
+
+
+class _Signal:
+    """Something that happens once, for one thread that waits for it and may be interrupted.
+
+    ``threading.Event`` will not do: an interrupt at the wrong moment leaves its lock taken, and then whoever sets
+    it waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waking = threading.Lock()
+        self._waking.acquire()
+
+    def set(self) -> None:
+        """Say that it has happened; called once."""
+        self._is_set = True
+        self._waking.release()
+
+    def wait(self) -> None:
+        """Return once it has."""
+        while not self._is_set:
+            self._waking.acquire(timeout=LOOK_S)
+
+
 class _Outcome(Generic[T]):
     """What a call came to, for the thread that waits for it."""
 
     def __init__(self) -> None:
-        self.done: Final = threading.Event()
+        self.done: Final = _Signal()
         self.task: asyncio.Task[None] | None = None
         self.is_dropped = False
         self._value: T | None = None
@@ -87,8 +114,9 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._began = threading.Event()
-        self._ended = threading.Event()
+        self._began = _Signal()
+        self._ended = _Signal()
+        self._failure: OSError | None = None
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -96,18 +124,25 @@ class Portal:
         self._pool.start(self._run)
         try:
             self._began.wait()
+            if self._failure is not None:
+                raise self._failure
             yield
         finally:
             self._began.wait()
-            self._call_soon(self._end)
+            if self._loop is not None:
+                with suppress(RuntimeError):  # it has ended
+                    self._call_soon(self._end)
             self._ended.wait()
             self._pool.abandon()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
+        except OSError as error:  # there is no loop to be had, for want of descriptors perhaps
+            self._failure = error
         finally:
-            self._began.set()
+            if self._loop is None:
+                self._began.set()
             self._ended.set()
 
     async def _serve(self) -> None:

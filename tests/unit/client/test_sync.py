@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -74,6 +74,27 @@ def test_an_interrupt_cancels_what_is_under_way_and_waits_for_its_end(portal: Po
     thread.join()
     assert waits.ended == "cancelled"
     assert portal.call(answer) == 42, "the loop goes on"
+
+
+def test_an_interrupt_at_any_moment_of_a_call_leaves_the_loop_usable(portal: Portal) -> None:
+    for _ in range(200):
+        waits = Waits()
+        thread = interrupt_once(waits.began)
+        with pytest.raises(KeyboardInterrupt):
+            portal.call(waits.go_on)
+        thread.join()
+        assert waits.ended == "cancelled"
+    assert portal.call(answer) == 42
+
+
+def test_without_a_loop_nothing_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(work: Coroutine[object, object, None]) -> None:
+        work.close()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(asyncio, "run", fail)
+    with pytest.raises(OSError, match="too many"), Portal(REAL).open():
+        raise AssertionError("never entered")
 
 
 def test_the_end_cancels_what_another_thread_waits_for() -> None:
