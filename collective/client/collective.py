@@ -1,6 +1,7 @@
-"""One joined member, as a program uses it, and through it or straight its peers: names and files; the rest by subject.
+"""One joined member, as a program uses it, and through it or straight its peers: files; the rest by subject.
 
-Owns the connections to coordinators, those to nodes and the buffers of transfers.
+The files are the :class:`~collective.client.files.interface.Files` of every face; what goes between them and this
+machine's own stands here.  Owns the connections to coordinators, those to nodes and the buffers of transfers.
 Refuses: printing, choosing credentials, and any file of its own except notes on what was uploaded.
 Every method raises the classes of ``core/errors.py`` and nothing else on purpose.  All of them may
 be cancelled at any time: a cancelled write leaves no visible trace, a cancelled change may or may
@@ -9,34 +10,32 @@ not have been made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from collective.client.connection import Connection
+from collective.client.files.owned import OwnedFiles
 from collective.client.logins import Login
 from collective.client.owners import Owners
-from collective.core.errors import CollectiveError, ConflictError
+from collective.core.errors import CollectiveError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.core.world import World, real_world
-from collective.model.changes import Precondition
 from collective.pki.credentials import Credentials
 from collective.rpc.links import Links
 from collective.rpc.remote.connection import Explain
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
-    from collective.client.file_copies import FileCopies
     from collective.client.logins import Logins
     from collective.client.options import ClientOptions
     from collective.client.people import People
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
-    from collective.model.changes import Attributes
     from collective.model.entries import Entry
     from collective.model.progress import Progress
     from collective.model.status import Status
@@ -44,14 +43,12 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.rpc.remote.nodes import RemoteNodes
     from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.trust import RemoteTrust
-    from collective.transfer.engine.download import Download
-    from collective.transfer.engine.write_sources import Source
 
 T = TypeVar("T")
 
 
-class Collective:
-    """A connection to one member; made by :meth:`connect`.
+class Collective(OwnedFiles):
+    """A connection to one member: its files, and what else it has by subject; made by :meth:`connect`.
 
     A path is the member's own, or ``/@DOMAIN/…`` at a peer: through the member, or straight where ``logins``
     of this client have joined that peer as well (:mod:`~collective.client.owners`).
@@ -65,6 +62,7 @@ class Collective:
 
     def __init__(self, owners: Owners) -> None:
         """Reach members by ``owners``; programs call :meth:`connect` instead."""
+        super().__init__(owners)
         self._owners = owners
         self._home = owners.home.connection
 
@@ -148,161 +146,7 @@ class Collective:
 
         return await time_of(self._home.channel)
 
-    # --- names ---------------------------------------------------------------------------------
-
-    async def stat(self, path: str) -> Entry:
-        """Return what ``path`` names, or raise NotFoundError or PermissionDeniedError."""
-        parsed = FilePath.parse(path)
-        return await (await self._owners.of(parsed)).names.stat(parsed)
-
-    def list(self, path: str, *, recursive: bool = False) -> AsyncGenerator[Entry]:
-        """Yield what is below ``path`` in order of path, fetched page by page."""
-        return self._list(FilePath.parse(path), recursive=recursive)
-
-    async def _list(self, path: FilePath, *, recursive: bool) -> AsyncGenerator[Entry]:
-        names = (await self._owners.of(path)).names
-        async with aclosing(names.list(path, recursive=recursive)) as found:
-            async for entry in found:
-                yield entry
-
-    async def mkdir(
-        self, path: str, *, parents: bool = False, attributes: Attributes | None = None
-    ) -> Entry:
-        """Make a directory, or a datastore at top level; ``parents`` accepts what exists.
-
-        ``attributes``: its time and mode, if this call makes it.
-        """
-        parsed = FilePath.parse(path)
-        names = (await self._owners.of(parsed)).names
-        return await names.mkdir(parsed, parents=parents, attributes=attributes)
-
-    async def make_link(
-        self,
-        path: str,
-        target: bytes,
-        *,
-        attributes: Attributes | None = None,
-        condition: Precondition | None = None,
-    ) -> Entry:
-        """Make a symbolic link, in the place of a file or link that may be there; nobody follows it.
-
-        ConflictError where ``condition`` does not hold of what is there.
-        """
-        parsed = FilePath.parse(path)
-        names = (await self._owners.of(parsed)).names
-        return await names.make_link(parsed, target, attributes, condition)
-
-    async def set_attributes(
-        self, path: str, attributes: Attributes, *, if_version: int = 0
-    ) -> Entry:
-        """Change time and mode of what is at ``path``; None in ``attributes`` leaves it as it is."""
-        parsed = FilePath.parse(path)
-        names = (await self._owners.of(parsed)).names
-        return await names.set_attributes(parsed, attributes, if_version=if_version)
-
-    async def remove(
-        self,
-        path: str,
-        *,
-        recursive: bool = False,
-        if_version: int = 0,
-        progress: Progress | None = None,
-    ) -> int:
-        """Remove a file, an empty directory or (``recursive``) a tree; return how many names went.
-
-        A large tree goes part by part, deepest names first; ``progress`` is called with the number of
-        names in each.  Ended half-way, what is left is a smaller tree.
-        """
-        parsed = FilePath.parse(path)
-        names = (await self._owners.of(parsed)).names
-        return await names.remove(
-            parsed, recursive=recursive, if_version=if_version, progress=progress
-        )
-
-    async def move(self, source: str, destination: str, *, if_version: int = 0) -> Entry:
-        """Rename; a file at the destination is replaced.  ConflictError between members: copy instead."""
-        old, new = FilePath.parse(source), FilePath.parse(destination)
-        owner = await self._owners.of(old)
-        if await self._owners.of(new) is not owner:
-            raise ConflictError("Nothing is moved from one member to another; copy it instead.")
-        return await owner.names.move(old, new, if_version=if_version)
-
-    # --- contents ------------------------------------------------------------------------------
-
-    async def write(
-        self,
-        path: str,
-        source: Source,
-        *,
-        attributes: Attributes | None = None,
-        condition: Precondition | None = None,
-        progress: Progress | None = None,
-    ) -> Entry:
-        """Store all of ``source`` as ``path`` and return when it is durable.
-
-        Memory is bounded whatever the size.  On any error, nothing is visible at ``path``.
-
-        Raises:
-            NotFoundError: the parent directory does not exist.
-            NotEnoughCopiesError, NoSpaceError: a quorum of copies cannot be stored.
-            ConflictError: ``condition`` does not hold, or a directory is in the way.
-        """
-        parsed = FilePath.parse(path)
-        owner = await self._owners.of(parsed)
-        return owner.here(
-            await owner.connection.transfers.write(
-                owner.there(parsed),
-                source,
-                attributes=attributes,
-                condition=condition,
-                progress=progress,
-            )
-        )
-
-    def open_read(
-        self,
-        path: str,
-        *,
-        offset: int = 0,
-        length: int | None = None,
-        if_version: int = 0,
-        progress: Progress | None = None,
-    ) -> AbstractAsyncContextManager[Download]:
-        """Return what enters as a reader, which iterates over verified memoryviews.
-
-        Args:
-            path: a file.
-            offset: the first byte wanted.
-            length: how many bytes; None for all to the end.
-            if_version: read this version or raise ConflictError; 0 for the current one.
-            progress: called with the bytes of each block delivered.
-        """
-        return self._reading(FilePath.parse(path), offset, length, if_version, progress)
-
-    @asynccontextmanager
-    async def _reading(
-        self,
-        path: FilePath,
-        offset: int,
-        length: int | None,
-        if_version: int,
-        progress: Progress | None,
-    ) -> AsyncIterator[Download]:
-        owner = await self._owners.of(path)
-        download = owner.connection.transfers.open_read(
-            owner.there(path),
-            offset=offset,
-            length=length,
-            if_version=if_version,
-            progress=progress,
-        )
-        async with download:
-            yield download
-
-    async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """Return a range of a file as bytes; for small files (all of it is held in memory)."""
-        async with self.open_read(path, offset=offset, length=length) as reader:
-            return b"".join([bytes(block) async for block in reader])
+    # --- with this machine's files ----------------------------------------------------------------
 
     async def put(self, local: str, path: str, *, progress: Progress | None = None) -> Entry:
         """Upload a local file; an upload that was interrupted goes on where it stopped."""
@@ -400,27 +244,6 @@ class Collective:
             shown_above=owner.names.shown_above,
         )
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        condition: Precondition | None = None,
-        progress: Progress | None = None,
-        on_carried: Callable[[CollectiveError], None] | None = None,
-    ) -> Entry:
-        """Make ``target`` a file like the file ``source``, of this member or a peer's (``/@DOMAIN/…``).
-
-        The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
-        copy goes on.  Between a member that this client has joined besides and another, this machine may have
-        to carry them: ``on_carried`` is called before it does, with what the own coordinator answered
-        (:mod:`~collective.client.copying_between_identities`).
-        Raises as :meth:`write` and :meth:`open_read`.
-        """
-        old, new = FilePath.parse(source), FilePath.parse(target)
-        copies = await self._copies(old, new, on_carried)
-        return (await copies.copy(old, new, condition or Precondition(), progress=progress))[0]
-
     async def copy_tree(
         self,
         source: str,
@@ -447,27 +270,11 @@ class Collective:
         from collective.client.trees.result import Record  # noqa: PLC0415 - see above
 
         old, new = FilePath.parse(source), FilePath.parse(target)
-        copies = await self._copies(old, new, on_carried)
+        copies = await self._owners.copies(old, new, on_carried)
         names, targets = [(await self._owners.of(path)).names for path in (old, new)]
         record = Record(named, result)
         await TreeCopy(names, targets, copies, record, progress).run(old, new)
         return record.result
-
-    async def _copies(
-        self,
-        source: FilePath,
-        target: FilePath,
-        on_carried: Callable[[CollectiveError], None] | None,
-    ) -> FileCopies:
-        """Return what makes copies from who has ``source`` to who has ``target``."""
-        from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - see above
-
-        one, other = await self._owners.of(source), await self._owners.of(target)
-        if one is other:
-            return CopiesWithin(one)
-        from collective.client.copying_between_identities import Carrying  # noqa: PLC0415 - few go straight
-
-        return Carrying(self._owners.home, one, other, on_carried)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""

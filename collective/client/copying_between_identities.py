@@ -137,7 +137,7 @@ class End:
         async def lease(mode: RouteMode) -> OpenedRead:
             return await session.open_read(self.there, 0, 0, 0, mode)
 
-        return LeasedPieces(session.files, session.call, lease, session.leases.give_back)
+        return LeasedPieces(session.reads, session.call, lease, session.leases.give_back)
 
 
 class _Told:
@@ -166,10 +166,10 @@ async def _check_both(source: End, target: End, condition: Precondition) -> None
     reads, writes = source.session, target.session
     opened = await reads.open_read(source.there, 0, 0, 0, RouteMode.DIRECT)
     await reads.leases.give_back(opened.lease)
-    begun = await writes.files.open_upload(
+    begun = await writes.uploads.open_upload(
         writes.call, target.there, Attributes(), condition, (), mode=RouteMode.DIRECT
     )
-    await end_upload(writes.files, writes.call, begun.id)
+    await end_upload(writes.uploads, writes.call, begun.id)
 
 
 async def _carry(source: End, target: End, condition: Precondition, progress: Progress) -> Entry:
@@ -186,7 +186,7 @@ async def _carry(source: End, target: End, condition: Precondition, progress: Pr
         extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
     ) -> OpenedUpload:
         await writes.peers.prepare(target.there)
-        return await writes.files.open_upload(
+        return await writes.uploads.open_upload(
             writes.call,
             target.there,
             _attributes_of(found[0]),
@@ -201,11 +201,11 @@ async def _carry(source: End, target: End, condition: Precondition, progress: Pr
         writes.call,
         CopySource(
             reads.engine_for(source.there),
-            reads.files,
+            reads.reads,
             lease,
             reads.leases.give_back,
         ),
-        writes.files,
+        writes.uploads,
         Opening(begin, progress=progress),
         window=WINDOW_CHUNKS,
     ).run()

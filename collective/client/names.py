@@ -13,16 +13,18 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.progress import Progress
-from collective.rpc.remote.names import RemoteNames
 
-if TYPE_CHECKING:  # few commands go straight to another member
+if TYPE_CHECKING:  # few commands go straight to another member, and most move no file
+    from collective.client.files.controls import NameControl
+    from collective.model.rights import Right
+    from collective.model.watching import Since
     from collective.rpc.remote.owner_paths import OwnerPaths
 
 
 class Names:
     """The tree of names of one member."""
 
-    def __init__(self, remote: RemoteNames, call: Call, paths: OwnerPaths | None = None) -> None:
+    def __init__(self, remote: NameControl, call: Call, paths: OwnerPaths | None = None) -> None:
         """Ask ``remote`` by ``call``.
 
         ``paths``: of a member that is called ``/@DOMAIN`` here; None: paths are as the member calls them.
@@ -48,6 +50,35 @@ class Names:
         """Return what ``path`` names."""
         return self.here(await self._remote.stat(self._call, self.there(path)))
 
+    async def rights(self, path: FilePath) -> Right:
+        """Return what the caller may do at ``path``."""
+        return await self._remote.rights(self._call, self.there(path))
+
+    async def list_page(
+        self, path: FilePath, *, recursive: bool, page_size: int, token: str
+    ) -> EntryPage:
+        """Return one page of what is below ``path``; of another member its peers are left out."""
+        page = await self._remote.list(
+            self._call,
+            self.there(path),
+            recursive=recursive,
+            page_size=page_size,
+            token=token,
+        )
+        return EntryPage(
+            [self.here(one) for one in page.entries if self._is_shown(one)], page.next_token
+        )
+
+    async def changes(self, path: FilePath, cursor: str, *, wait_s: float, page_size: int) -> Since:
+        """Return what changed in ``path`` since ``cursor``, or wait for a first change."""
+        found = await self._remote.changes(
+            self._call, self.there(path), cursor, wait_s=wait_s, page_size=page_size
+        )
+        return found if self.paths is None else self.paths.since_here(found)
+
+    def _is_shown(self, entry: Entry) -> bool:
+        return self.paths is None or entry.kind is not EntryKind.PEER
+
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
     ) -> AsyncGenerator[Entry]:
@@ -70,7 +101,7 @@ class Names:
                 coming = ask(page.next_token) if page.next_token else None
                 await asyncio.sleep(0)  # so that it leaves before this page is worked through
                 for entry in page.entries:
-                    if self.paths is None or entry.kind is not EntryKind.PEER:
+                    if self._is_shown(entry):
                         yield self.here(entry)
         finally:
             if coming is not None:  # the caller has seen enough

@@ -21,7 +21,7 @@ from cryptography.x509 import Certificate
 
 from collective.client.connection import Connection
 from collective.client.names import Names
-from collective.core.errors import ConflictError, NotFoundError, UnreachableError
+from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.core.tasks import all_of
@@ -29,8 +29,10 @@ from collective.model.entries import Entry
 from collective.pki.credentials import Credentials
 from collective.rpc.remote.connection import Explain
 
-if TYPE_CHECKING:  # few commands go straight to another member
+if TYPE_CHECKING:  # few commands move files, or go straight to another member
+    from collective.client.file_copies import FileCopies
     from collective.client.logins import Login, Logins
+    from collective.client.session import Session
 
 PEER_FRESH_S: Final = 86400.0
 """For so long counts what the own member said of who its peer is, unasked."""
@@ -48,6 +50,11 @@ class Owner:
     connection: Connection
     names: Names
     """Its names as they are called here; they know what each is called there."""
+
+    @property
+    def session(self) -> Session:
+        """What moves its bytes."""
+        return self.connection.transfers.session
 
     def there(self, path: FilePath) -> FilePath:
         """Return what ``path`` is called at the other end."""
@@ -87,6 +94,25 @@ class Owners:
         if owner is not self.home and owner.there(path).peer_domain is not None:
             raise ConflictError("A path leads to one other member, and no further.")
         return owner
+
+    async def copies(
+        self,
+        source: FilePath,
+        target: FilePath,
+        on_carried: Callable[[CollectiveError], None] | None = None,
+    ) -> FileCopies:
+        """Return what makes copies from who has ``source`` to who has ``target``; raises as :meth:`of`.
+
+        ``on_carried`` is called before this machine begins to carry bytes.
+        """
+        from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - few commands copy
+
+        one, other = await self.of(source), await self.of(target)
+        if one is other:
+            return CopiesWithin(one)
+        from collective.client.copying_between_identities import Carrying  # noqa: PLC0415 - few go straight
+
+        return Carrying(self.home, one, other, on_carried)
 
     async def at(self, domain: Domain) -> Owner:
         """Return the way to the member of ``domain``.

@@ -1,4 +1,4 @@
-"""What all transfers of one :class:`Collective` share: the engine, its member, and who we are."""
+"""What all transfers at one member share: the engine, the member, and who we are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from collective.client.member_engines import MemberEngines
-from collective.client.peer_trust import PeerTrust
+from collective.client.files.controls import Engines, Leases, Preparation, Reads, Uploads
 from collective.core.clock import Clock
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
@@ -21,10 +20,8 @@ from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
-from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
-from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
 from collective.transfer.engine.write_sources import Source, open_source
@@ -44,20 +41,21 @@ class Resuming:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Owned by the Collective."""
+    """What all transfers at one member share, wherever that is."""
 
-    files: RemoteTransfers
+    uploads: Uploads
+    reads: Reads
     call: Call
     """Of ourselves."""
     engine: Engine
     pool: Pool
     """For hashing and local files."""
-    leases: LeaseReturns
+    leases: Leases
     slots: asyncio.Semaphore
     """Chunks in memory, over all transfers."""
     window_chunks: int
-    peers: PeerTrust
-    engines: MemberEngines
+    peers: Preparation
+    engines: Engines
     """One a member: what each learns of the ways there says nothing of others."""
 
     def engine_for(self, path: FilePath) -> Engine:
@@ -84,7 +82,7 @@ class Session:
         async def begin(
             extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
         ) -> OpenedUpload:
-            return await self.files.open_upload(
+            return await self.uploads.open_upload(
                 self.call,
                 path,
                 attributes or Attributes(),
@@ -105,7 +103,7 @@ class Session:
         await self.peers.prepare(path)
         return await Upload(
             self.engine_for(path),
-            self.files,
+            self.uploads,
             self.call,
             opening,
             open_source(source, self.pool),
@@ -125,7 +123,7 @@ class Session:
         """Return a download of a range (``length`` None: to the end), to be entered."""
         return Download(
             self.engine_for(path),
-            self.files,
+            self.reads,
             self.call,
             partial(self.open_read, path, if_version),
             slots=self.slots,
@@ -140,7 +138,7 @@ class Session:
     ) -> OpenedRead:
         """Lease a version, and plan a range (``length`` 0: to the end)."""
         await self.peers.prepare(path)
-        return await self.files.open_read(
+        return await self.reads.open_read(
             self.call, path, offset=offset, length=length, if_version=if_version, mode=mode
         )
 

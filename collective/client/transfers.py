@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from collective.client.local.put_get import LocalFiles
@@ -46,13 +46,22 @@ THREADS: Final = 4
 """For hashing and local files; hashing 4 MiB takes a millisecond or two."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What transfers hold until they are closed."""
+
+    leases: LeaseReturns
+    engines: MemberEngines
+    chunks: ChunkClient | None
+
+
 class Transfers:
     """Moves files; made by :meth:`open`."""
 
     def __init__(
         self,
         session: Session,
-        chunks: ChunkClient | None,
+        held: Held,
         names: RemoteNames,
         persistent: RemoteNames,
         domain: Domain,
@@ -60,10 +69,10 @@ class Transfers:
     ) -> None:
         """Share ``session``; ``state_dir`` is where notes on interrupted uploads are kept.
 
-        ``chunks`` are closed in the end; ``persistent`` names outlive a coordinator that restarts.
+        What is ``held`` is closed in the end; ``persistent`` names outlive a coordinator that restarts.
         """
         self.session: Final = session
-        self._chunks = chunks
+        self._held = held
         local_names = Names(names, session.call)
         self.local: Final = LocalFiles(session, local_names, domain, state_dir)
         self._domain = domain
@@ -104,12 +113,14 @@ class Transfers:
         path = None if state_dir is None else os.path.join(state_dir, "routes.json")
         notes = RouteNotes(path, world.disk, world.clock, own_address)
         engines = MemberEngines(make, notes, world.clock)
+        leases = LeaseReturns(files, call)
         session = Session(
-            files=files,
+            uploads=files,
+            reads=files,
             call=call,
             engine=engines.of(who.trust_domain),
             pool=pool,
-            leases=LeaseReturns(files, call),
+            leases=leases,
             slots=asyncio.Semaphore(options.window_chunks),
             window_chunks=options.window_chunks,
             peers=peers,
@@ -117,7 +128,7 @@ class Transfers:
         )
         return cls(
             session,
-            chunks,
+            Held(leases, engines, chunks),
             RemoteNames.over(channel, control),
             RemoteNames.over(channel, control, persists=True),
             who.trust_domain,
@@ -127,17 +138,17 @@ class Transfers:
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
         try:
-            await self.session.leases.close()
+            await self._held.leases.close()
         finally:
-            await self.session.in_thread(self.session.engines.remember)
+            await self.session.in_thread(self._held.engines.remember)
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""
         try:
-            await self.session.engines.close()
+            await self._held.engines.close()
         finally:
-            if self._chunks is not None:
-                await self._chunks.close()
+            if self._held.chunks is not None:
+                await self._held.chunks.close()
             self.session.pool.abandon()
 
     async def write(

@@ -31,6 +31,10 @@ HOLE_LEAST_BYTES: Final = 64 * KIB
 """Shorter holes of a local file are stored as the zeros that they read as."""
 LIST_PAGE_MAX_ENTRIES: Final = 2000
 PAGE_TOKEN_MAX_CHARS: Final = 16 * KIB
+CURSOR_MAX_CHARS: Final = 1024
+"""Of one who watches a folder."""
+WATCH_WAIT_MAX_S: Final = 30.0
+"""How long one call waits for a first change."""
 RPC_MESSAGE_MAX_BYTES: Final = 4 * MIB
 ANSWER_MAX_BYTES: Final = 3 * MIB
 """After so many bytes of rows a page of a listing ends; one row more still fits into a message."""

@@ -185,6 +185,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "roles/runtime/notify.py": (NETWORK, "the service manager's socket"),
     "roles/runtime/http.py": (NETWORK, "metrics and readiness, outside of the member"),
     "client/collective.py": (REAL, _ENTRY + ", for programs that give none"),
+    "client/sync.py": (REAL, _ENTRY + ", for programs that give none"),
     "client/disk/": (DISK, _LOCAL),
     "client/local/put_get.py": (DISK, _LOCAL),
     "client/local/matching.py": (DISK, _LOCAL),

@@ -9,25 +9,33 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from collective.client.collective import Collective
+from collective.client.files.interface import FileReader, Files, FileWriter, OpenFile
+from collective.client.files.outcomes import Outcome
 from collective.client.options import ClientOptions
+from collective.client.sync import SyncCollective, SyncFiles
 from collective.client.trees.result import LeftOut, TreeResult
 from collective.core import errors
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
+from collective.model.watching import Change, Changes, ListAnew
 from collective.pki.credentials import Credentials
 from collective.rpc.remote.datastores import RemoteDatastores
 from collective.rpc.remote.nodes import RemoteNodes
 from collective.rpc.remote.peering import RemotePeers
 from collective.rpc.remote.people import RemotePeople
 from collective.rpc.remote.trust import RemoteTrust
-from collective.transfer.engine.download import Download
 from tools.docs.markdown import cell, code, made_from, prose, table
 
 CALLED: Final[tuple[type, ...]] = (
+    Files,
+    FileReader,
+    OpenFile,
+    FileWriter,
     Collective,
-    Download,
+    SyncFiles,
+    SyncCollective,
     RemotePeople,
     RemoteNodes,
     RemoteDatastores,
@@ -41,6 +49,10 @@ VALUES: Final[tuple[type, ...]] = (
     Entry,
     Attributes,
     Precondition,
+    Outcome,
+    Change,
+    Changes,
+    ListAnew,
     TreeResult,
     LeftOut,
     Grant,

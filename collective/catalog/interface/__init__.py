@@ -19,6 +19,7 @@ from typing import Protocol
 
 from collective.catalog.interface.audit import Audit
 from collective.catalog.interface.certificates import Certificates
+from collective.catalog.interface.changes import Changes
 from collective.catalog.interface.codes import Codes
 from collective.catalog.interface.collection import Collection, Quarantine
 from collective.catalog.interface.copies import Copies
@@ -40,6 +41,7 @@ __all__ = [
     "Audit",
     "Catalog",
     "Certificates",
+    "Changes",
     "Codes",
     "Collection",
     "Copies",
@@ -67,6 +69,11 @@ class Catalog(Protocol):
     @property
     def names(self) -> Names:
         """The tree of names."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """The newest changes of names, for those who watch a folder."""
         ...
 
     @property

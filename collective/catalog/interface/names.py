@@ -9,6 +9,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
+from collective.model.rights import Right
 
 
 class Names(Protocol):
@@ -64,6 +65,13 @@ class Names(Protocol):
 
     async def stat(self, caller: Call, path: FilePath) -> Entry:
         """Return one entry; folders above a grant can be seen too (only as a way to it)."""
+        ...
+
+    async def rights(self, caller: Call, path: FilePath) -> Right:
+        """Return what the caller may do at ``path``; it says nothing of what is there.
+
+        None of the rights above the caller's grants, PermissionDeniedError outside of them.
+        """
         ...
 
     async def list(

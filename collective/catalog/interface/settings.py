@@ -23,6 +23,12 @@ class CatalogSettings:
     """Connections that read beside the writer."""
     queue_max: int = 10_000
     """Changes that may wait for the writer before callers get BusyError."""
+    changes_max: int = 100_000
+    """Changes of names that are kept for those who watch folders,"""
+    changes_max_bytes: int = 32 * limits.MIB
+    """and about their size;"""
+    changes_kept_s: float = 7 * 86400.0
+    """none is kept for longer."""
     audit_changes_max: int = 1_000_000
     """Rows of the audit about changes; beyond it the oldest rows of the most frequent actor are dropped."""
     audit_refusals_max: int = 100_000

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.audit.audit import SqliteAudit
+from collective.catalog.sqlite.changes.changes import SqliteChanges
 from collective.catalog.sqlite.collection.guarded import SqliteGuardedCopies
 from collective.catalog.sqlite.collection.unreferenced import SqliteCollection
 from collective.catalog.sqlite.copies.copies import SqliteCopies
@@ -48,6 +49,7 @@ class SqliteCatalog:
         self.names = SqliteNames(engine)
         self.uploads = SqliteUploads(engine)
         self.reads = SqliteReads(engine)
+        self.changes = SqliteChanges(engine, engine.key)
         self.datastores = SqliteDatastores(engine)
         self.nodes = SqliteNodes(engine, removal)
         self.copies = SqliteCopies(engine)

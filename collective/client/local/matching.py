@@ -51,7 +51,7 @@ async def matching_bytes(
                 if is_over:
                     break
                 await asyncio.sleep(0)
-                plan = await session.files.plan_read(
+                plan = await session.reads.plan_read(
                     session.call,
                     opened.lease,
                     offset=matched,

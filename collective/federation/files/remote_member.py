@@ -23,6 +23,7 @@ from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
+from collective.model.rights import Right
 from collective.model.transfers import (
     ChunkPlan,
     CopyProblem,
@@ -35,6 +36,7 @@ from collective.model.transfers import (
     RouteMode,
     SignedReceipt,
 )
+from collective.model.watching import Since
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
 
@@ -46,6 +48,7 @@ class RemoteMember:
         """Reach them over ``link``; their bytes pass this member by ``routes``."""
         forwarding = Forwarding(link, clock)
         self.names: Final = PeerNames(forwarding)
+        self.changes: Final = PeerChanges(forwarding)
         self.uploads: Final = PeerUploads(forwarding, routes)
         self.reads: Final = PeerReads(forwarding, routes)
 
@@ -63,6 +66,12 @@ class PeerNames:
         async with to.to_owner(call) as (channel, control):
             found = await RemoteNames.over(channel, control).stat(call, to.paths.at_owner(path))
         return to.paths.answered(found, path)
+
+    async def rights(self, call: Call, path: FilePath) -> Right:
+        """Return what the caller may do at ``path``."""
+        to = self._forwarding
+        async with to.to_owner(call) as (channel, control):
+            return await RemoteNames.over(channel, control).rights(call, to.paths.at_owner(path))
 
     async def list(
         self, call: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
@@ -158,6 +167,29 @@ class PeerNames:
                 call, to.paths.at_owner(source), to.paths.at_owner(target), condition=condition
             )
         return to.paths.answered(moved, target)
+
+
+class PeerChanges:
+    """What changes among the names of a peer."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        """Ask by ``forwarding``."""
+        self._forwarding = forwarding
+
+    async def since(
+        self, call: Call, folder: FilePath, cursor: str, *, wait_s: float, page_size: int
+    ) -> Since:
+        """Return what changed since ``cursor``; the owner waits, judges, and knows the cursor."""
+        to = self._forwarding
+        async with to.to_owner(call, waits_s=max(0.0, wait_s)) as (channel, control):
+            found = await RemoteNames.over(channel, control).changes(
+                call,
+                to.paths.at_owner(folder),
+                cursor,
+                wait_s=max(0.0, wait_s),
+                page_size=page_size,
+            )
+        return to.paths.changed(found, folder)
 
 
 class PeerUploads:

@@ -31,10 +31,13 @@ class Forwarding:
         self._clock = clock
 
     @asynccontextmanager
-    async def to_owner(self, call: Call) -> AsyncIterator[tuple[Channel, Control]]:
+    async def to_owner(
+        self, call: Call, *, waits_s: float = 0.0
+    ) -> AsyncIterator[tuple[Channel, Control]]:
         """Lend the connection, and who calls over it, for one call.
 
-        The owner gets what is left of the caller's time once the call's turn has come.
+        The owner gets what is left of the caller's time once the call's turn has come.  A call that only
+        waits there for up to ``waits_s`` seconds takes no other's turn.
         """
         if call.via is not None:
             raise ConflictError("A call is passed on to one other member, and no further.")
@@ -43,7 +46,9 @@ class Forwarding:
                 f"An operator's certificate opens nothing at {self.paths.domain}; join your own member by an"
                 " invite, and go there as a person."
             )
-        async with self._link.call(context.remaining_s(CALL_TIMEOUT_S)) as (channel, left_s):
+        within_s = context.remaining_s(CALL_TIMEOUT_S)
+        lent = self._link.wait(within_s) if waits_s else self._link.call(within_s)
+        async with lent as (channel, left_s):
             control = Control(
                 self._clock,
                 call_timeout_s=left_s,

@@ -18,6 +18,8 @@ from collective.federation.peers.peer_book import PeerBook
 
 CALLS_MAX: Final = 32
 """Calls of one peer that are under way."""
+WAITS_MAX: Final = 64
+"""Calls of one peer that wait for something to change, beside those."""
 RATE_PER_S: Final = 200.0
 """Calls of one peer that begin in a second, in the long run."""
 BURST: Final = 1000.0
@@ -32,6 +34,7 @@ class _Bounds:
     """The bounds of one peer."""
 
     under_way: int = 0
+    waiting: int = 0
     calls: Bucket = field(default_factory=lambda: Bucket(BURST, RATE_PER_S))
     exchanges: Bucket = field(default_factory=lambda: Bucket(EXCHANGES_BURST, EXCHANGES_PER_S))
 
@@ -53,8 +56,10 @@ class Inbound:
                 f"{domain} is no peer here; ask the operator to peer with it."
             )
 
-    def enter(self, domain: Domain) -> None:
+    def enter(self, domain: Domain, *, waits: bool = False) -> None:
         """Count a call that begins; :meth:`leave` follows if this returns.
+
+        ``waits``: it does nothing but wait, most of the time.
 
         Raises:
             PermissionDeniedError: ``domain`` is no peer.
@@ -62,11 +67,16 @@ class Inbound:
         """
         self.require_peer(domain)
         bounds = self._bounds.setdefault(domain, _Bounds())
-        if bounds.under_way >= CALLS_MAX:
+        if not waits and bounds.under_way >= CALLS_MAX:
             raise BusyError(f"{CALLS_MAX} calls of {domain} are under way; wait for their answers.")
+        if waits and bounds.waiting >= WAITS_MAX:
+            raise BusyError(f"{WAITS_MAX} watches of {domain} wait already; end one first.")
         if not bounds.calls.take(self._clock.monotonic_s()):
             raise BusyError(f"{domain} calls too often; call less often.")
-        bounds.under_way += 1
+        if waits:
+            bounds.waiting += 1
+        else:
+            bounds.under_way += 1
 
     def exchange(self, domain: Domain) -> None:
         """Count an exchange; raises as :meth:`enter`, where it comes too often."""
@@ -75,7 +85,11 @@ class Inbound:
         if not bounds.exchanges.take(self._clock.monotonic_s()):
             raise BusyError(f"{domain} exchanges too often; exchange less often.")
 
-    def leave(self, domain: Domain, result: str) -> None:
-        """Count the end of a call, by ``ok`` or its error's code."""
-        self._bounds[domain].under_way -= 1
+    def leave(self, domain: Domain, result: str, *, waits: bool = False) -> None:
+        """Count the end of a call, by ``ok`` or its error's code; ``waits`` as :meth:`enter` had it."""
+        bounds = self._bounds[domain]
+        if waits:
+            bounds.waiting -= 1
+        else:
+            bounds.under_way -= 1
         self._tallies.called(domain, result)

@@ -34,6 +34,8 @@ CALLS_MAX: Final = 32
 """Calls to one peer that are under way."""
 WAITING_MAX: Final = 64
 """Calls to one peer that wait for one of these to end."""
+WAITS_MAX: Final = 64
+"""Calls to one peer that wait there for something to change."""
 CONNECT_TIMEOUT_S: Final = 2.0
 """For each address."""
 ASKED_EARLY_S: Final = 30.0
@@ -89,6 +91,7 @@ class PeerLink:
         self._retired: list[_Kept] = []
         self._share = MemberShare(domain)
         self._slots = asyncio.Semaphore(CALLS_MAX)
+        self._waits = asyncio.Semaphore(WAITS_MAX)
         self._waiting = 0
         self._is_closed = False
         self._reach: Reach | None = None
@@ -134,11 +137,31 @@ class PeerLink:
             PeeringEndedError: it is no peer any more.
             BusyError: too many calls wait for it, or this one's turn did not come in time.
         """
+        async with self._calling(self._slots, within_s) as lent:
+            yield lent
+
+    @asynccontextmanager
+    async def wait(self, within_s: float) -> AsyncIterator[tuple[Channel, float]]:
+        """Lend the channel for a call that waits there, as :meth:`call`; it takes no other call's turn.
+
+        BusyError at once where WAITS_MAX wait already.
+        """
+        if self._waits.locked():
+            raise BusyError(
+                f"{WAITS_MAX} watches at {self.domain} wait already; end one, or ask without waiting."
+            )
+        async with self._calling(self._waits, within_s) as lent:
+            yield lent
+
+    @asynccontextmanager
+    async def _calling(
+        self, slots: asyncio.Semaphore, within_s: float
+    ) -> AsyncIterator[tuple[Channel, float]]:
         if round(within_s, 1) <= 0:
             raise self._too_late(within_s)
         self._require()
         until_s = self._clock.monotonic_s() + within_s
-        await self._take_turn(within_s)
+        await self._take_turn(slots, within_s)
         began_s, result = self._clock.monotonic_s(), "cancelled"
         try:
             left_s = until_s - self._clock.monotonic_s()
@@ -155,19 +178,19 @@ class PeerLink:
             raise
         finally:
             self._tallies.calls(self.domain, result, self._clock.monotonic_s() - began_s)
-            self._slots.release()
+            slots.release()
 
-    async def _take_turn(self, within_s: float) -> None:
+    async def _take_turn(self, slots: asyncio.Semaphore, within_s: float) -> None:
         """Take a slot, waiting ``within_s`` seconds at most; cancellation takes none."""
-        if not self._slots.locked():
-            await self._slots.acquire()
+        if not slots.locked():
+            await slots.acquire()
             return
         if self._waiting >= WAITING_MAX:
             raise BusyError(f"Too many calls wait for {self.domain}; try again in a moment.")
         self._waiting += 1
         try:
             async with asyncio.timeout(within_s):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError as error:
             raise self._too_late(within_s) from error
         finally:

@@ -17,7 +17,9 @@ from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
+from collective.model.rights import Right
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.model.watching import Since
 from collective.transfer.engine.control import ReadControl, UploadControl
 
 
@@ -26,6 +28,10 @@ class Names(Protocol):
 
     async def stat(self, call: Call, path: FilePath, /) -> Entry:
         """Return what ``path`` names."""
+        ...
+
+    async def rights(self, call: Call, path: FilePath, /) -> Right:
+        """Return what the caller may do at ``path``, whether anything is there or not."""
         ...
 
     async def list(
@@ -135,12 +141,31 @@ class Reads(ReadControl, Protocol):
         ...
 
 
+class Changes(Protocol):
+    """What changes among the names, for those who watch a folder."""
+
+    async def since(
+        self, call: Call, folder: FilePath, cursor: str, /, *, wait_s: float, page_size: int
+    ) -> Since:
+        """Return what changed in ``folder`` since ``cursor``, with a new cursor.
+
+        With nothing, wait up to ``wait_s`` seconds for a first change (a peer: for as long as it will).
+        BusyError where too many wait.
+        """
+        ...
+
+
 class Files(Protocol):
     """The files of one member."""
 
     @property
     def names(self) -> Names:
         """What is there."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """What changes there."""
         ...
 
     @property

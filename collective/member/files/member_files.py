@@ -6,6 +6,7 @@ from typing import Final
 
 from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
+from collective.member.files.changes import MemberChanges
 from collective.member.files.interface import Names, TakesComplaints
 from collective.member.files.reads import MemberReads
 from collective.member.files.receipts import ReceiptChecker
@@ -31,5 +32,6 @@ class MemberFiles:
         """Serve the member of the coordinator ``own``."""
         domain = own.trust_domain
         self.names: Final[Names] = catalog.names
+        self.changes: Final = MemberChanges(catalog.changes)
         self.uploads: Final = MemberUploads(domain, catalog, table, routes, receipts, policy)
         self.reads: Final = MemberReads(domain, catalog.reads, routes, complaints)

@@ -186,6 +186,8 @@ class CoordinatorRole:
     async def drain(self) -> None:
         """Take no new calls and let running ones end."""
         self._is_ready = False
+        if self._catalog is not None:
+            self._catalog.changes.end_waits()
         for listener in self._listeners:
             await listener.shut(min(_GRACE_S, self._settings.drain_timeout_s))
         if self._wired is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from collective.catalog.interface import Catalog
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.core.work import Worker
+from collective.core.work import Periodic, Worker
 from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.files.remote_members import RemoteMembers
@@ -34,6 +34,7 @@ from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
+from collective.member.files.name_directory import NameDirectory
 from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
@@ -91,6 +92,9 @@ from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
 from collective.roles.runtime.workers import Workers
 from collective.transfer.tickets.key_ring import KeyRing
+
+_PRUNE_S: Final = 10.0
+"""How often changes are looked through that are kept for too long."""
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -263,6 +267,7 @@ def wire(
         workers=[
             records.worker(),
             interrupted.worker(),
+            Periodic("changes", _PRUNE_S, catalog.changes.prune),
             Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
@@ -419,7 +424,7 @@ def _files(
     own = ground.own
     owners = MemberDirectory(own.domain, files, others)
     return [
-        FilesService(owners, admission),
+        FilesService(NameDirectory(owners), admission),
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(

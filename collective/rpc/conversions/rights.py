@@ -33,6 +33,14 @@ def rights_told(messages: Iterable[pb.Right]) -> Right:
     return rights_from(message for message in messages if message in _RIGHTS)
 
 
+def rights_held(messages: Iterable[pb.Right]) -> Right:
+    """Return the rights that an answer says somebody has, which may be none; else as :func:`rights_told`."""
+    held = Right.NONE
+    for message in messages:
+        held |= _RIGHTS.get(message, Right.NONE)
+    return held
+
+
 def right_messages(rights: Right) -> list[pb.Right]:
     """Return ``rights`` for the wire."""
     return [message for message, right in _RIGHTS.items() if right in rights]

@@ -82,12 +82,17 @@ class Control:
         self._call_timeout_s = call_timeout_s
         self._retry_s = retry_s
 
-    async def call(self, method: Method[Request, Response], request: Request) -> Response:
-        """Make one call; UnreachableError when there is no answer within the deadline."""
+    async def call(
+        self, method: Method[Request, Response], request: Request, *, waits_s: float = 0.0
+    ) -> Response:
+        """Make one call; UnreachableError when there is no answer within the deadline.
+
+        ``waits_s``: how long the coordinator may wait before it answers, beside the deadline.
+        """
         try:
             return await deadlines.call(
                 lambda timeout_s: method(request, timeout=timeout_s, metadata=self._metadata),
-                self._call_timeout_s,
+                self._call_timeout_s + waits_s,
             )
         except UnreachableError as error:
             if self._explain is None or type(error) is not UnreachableError:

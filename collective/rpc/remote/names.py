@@ -12,14 +12,20 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
+from collective.model.rights import Right
+from collective.model.watching import Since
+from collective.rpc.conversions.changes import since_from
 from collective.rpc.conversions.entries import attributes_message, entry_from, modified_fields
+from collective.rpc.conversions.rights import rights_held
 from collective.rpc.gen.collective.v1.files import (
+    ChangesRequest,
     FilesStub,
     ListRequest,
     MakeDirectoryRequest,
     MakeLinkRequest,
     MoveRequest,
     RemoveRequest,
+    RightsRequest,
     SetAttributesRequest,
     StatRequest,
 )
@@ -52,6 +58,12 @@ class RemoteNames(Remote[FilesStub]):
         request = StatRequest(path=str(path))
         return taken(entry_from, await self._ask(self._stub.stat, request))
 
+    async def rights(self, _call: Call, path: FilePath) -> Right:
+        """Return what the caller may do at ``path``."""
+        return rights_held(
+            (await self._ask(self._stub.rights, RightsRequest(path=str(path)))).rights
+        )
+
     async def list(
         self, _call: Call, path: FilePath, *, recursive: bool, page_size: int = 0, token: str = ""
     ) -> EntryPage:
@@ -62,6 +74,16 @@ class RemoteNames(Remote[FilesStub]):
         answer = await self._ask(self._stub.list, request)
         entries = [taken(entry_from, message) for message in answer.entries]
         return EntryPage(entries, answer.next_page_token)
+
+    async def changes(
+        self, _call: Call, path: FilePath, cursor: str, *, wait_s: float, page_size: int
+    ) -> Since:
+        """Return what changed in ``path`` since ``cursor``, or wait for a first change."""
+        request = ChangesRequest(
+            path=str(path), cursor=cursor, wait_ms=round(wait_s * 1000), page_size=page_size
+        )
+        answer = await self._control.call(self._stub.changes, request, waits_s=wait_s)
+        return taken(since_from, answer)
 
     async def make_directory(
         self,

@@ -16,6 +16,7 @@ from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
 from collective.model.grants import Grant
 from collective.model.pages import EntryPage
+from collective.model.watching import Changes, ListAnew, Since
 
 
 class OwnerPaths:
@@ -61,6 +62,35 @@ class OwnerPaths:
         if len(page.next_token) > limits.PAGE_TOKEN_MAX_CHARS:
             raise RejectedError(f"{self.domain} answers with a page token that is too long.")
         return EntryPage(found, page.next_token)
+
+    def since_here(self, found: Since) -> Since:
+        """Return what changed at the owner as it is called here."""
+        if isinstance(found, ListAnew):
+            return found
+        changes = [
+            replace(
+                one,
+                path=self.path_here(one.path),
+                entry=None if one.entry is None else self.here(one.entry),
+            )
+            for one in found.changes
+        ]
+        return replace(found, changes=changes)
+
+    def changed(self, found: Since, folder: FilePath) -> Since:
+        """Return what the owner answers of changes in ``folder``, as it is called here.
+
+        RejectedError where something lies outside of ``folder``.
+        """
+        here = self.since_here(found)
+        if isinstance(here, Changes) and not all(
+            one.path.starts_with(folder) and (one.entry is None or one.entry.path == one.path)
+            for one in here.changes
+        ):
+            raise RejectedError(
+                f"{self.domain} tells of what is not in the folder that is watched."
+            )
+        return here
 
     def id_here(self, grant_id: str) -> str:
         """Return the id of a grant of the owner's as it is called here."""

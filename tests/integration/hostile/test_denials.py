@@ -113,6 +113,8 @@ NO_ID = "0" * 32
 REFUSED: dict[str, Any] = {
     "MakeDirectory": pb.MakeDirectoryRequest(path="/private/new"),
     "Stat": pb.StatRequest(path=PATH),
+    "Rights": pb.RightsRequest(path=PATH),
+    "Changes": pb.ChangesRequest(path="/private"),
     "Remove": pb.RemoveRequest(path=PATH),
     "Move": pb.MoveRequest(source=PATH, destination="/private/other"),
     "MakeLink": pb.MakeLinkRequest(path="/private/link", target=b"elsewhere"),

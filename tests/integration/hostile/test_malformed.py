@@ -70,6 +70,8 @@ def path_requests(path: str) -> Iterator[tuple[str, Message]]:
     yield "MakeDirectory", pb.MakeDirectoryRequest(path=path, parents=True)
     yield "List", pb.ListRequest(path=path)
     yield "Stat", pb.StatRequest(path=path)
+    yield "Rights", pb.RightsRequest(path=path)
+    yield "Changes", pb.ChangesRequest(path=path, cursor="x" * 100, wait_ms=1)
     yield "Remove", pb.RemoveRequest(path=path, recursive=True)
     yield "Move", pb.MoveRequest(source=path, destination="/mallory/x")
     yield "Move", pb.MoveRequest(source="/mallory/x", destination=path)

@@ -33,6 +33,7 @@ from collective.member.files.file_copies import Copies
 from collective.member.files.interrupted_copies import InterruptedCopies
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
+from collective.member.files.name_directory import NameDirectory
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.files.whole_files import WholeFiles
@@ -225,7 +226,7 @@ class House:
         )
         engines = OneEngine(engine)
         services = [
-            FilesService(owners, admission),
+            FilesService(NameDirectory(owners), admission),
             UploadsService(owners, admission),
             ReadsService(owners, admission),
             StreamsService(

@@ -19,7 +19,7 @@ from collective.client.owners import Owners
 from collective.client.peer_trust import PeerTrust
 from collective.client.route_notes import RouteNotes
 from collective.client.session import Session
-from collective.client.transfers import Transfers
+from collective.client.transfers import Held, Transfers
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -513,8 +513,10 @@ class World:
             del relay_first
             return engine(dataclasses.replace(self.options, relay_after=1))
 
+        engines = MemberEngines(to_peer, RouteNotes(None, REAL.disk, clock, lambda: ""), clock)
         self.session = Session(
-            files=remote,
+            uploads=remote,
+            reads=remote,
             call=call,
             engine=engine(self.options),
             pool=pool,
@@ -522,11 +524,18 @@ class World:
             slots=asyncio.Semaphore(self.options.window_chunks),
             window_chunks=self.options.window_chunks,
             peers=cast("PeerTrust", NoPeers()),
-            engines=MemberEngines(to_peer, RouteNotes(None, REAL.disk, clock, lambda: ""), clock),
+            engines=engines,
         )
         names = RemoteNames(control, files)
         persistent = RemoteNames(control, files, persists=True)
-        transfers = Transfers(self.session, None, names, persistent, DOMAIN, state_dir)
+        transfers = Transfers(
+            self.session,
+            Held(self.leases, engines, None),
+            names,
+            persistent,
+            DOMAIN,
+            state_dir,
+        )
         channel = cast("Any", FakeChannel(files))
         self.connection = Connection(channel, control, USER, lambda: transfers, clock)
         self.collective = Collective(Owners(self.connection))

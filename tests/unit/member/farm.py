@@ -50,6 +50,7 @@ from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.roles.coordinator.faces.in_process import InProcess
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
@@ -272,6 +273,7 @@ class Scene:
     wakes: Wakes
     complaints: Complaints
     interrupted: InterruptedCopies
+    in_process: InProcess
 
     def admission(self, certificates_seen: CertificatesSeen | None = None) -> Admission:
         return Admission(
@@ -380,7 +382,17 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
         interrupted = InterruptedCopies(world.clock)
         whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners, interrupted)
         yield Scene(
-            world, catalog, farm, files, whole, copies, metrics, wakes, complaints, interrupted
+            world,
+            catalog,
+            farm,
+            files,
+            whole,
+            copies,
+            metrics,
+            wakes,
+            complaints,
+            interrupted,
+            InProcess(OWN, owners, engines, copies, InlinePool()),
         )
     finally:
         await catalog.close()

@@ -11,6 +11,7 @@ from typing import Final
 from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import Bounds, require_file_place, require_replaceable
 from collective.catalog.decisions.quotas import outgrows
+from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.names.entries import COUNTED_AT_ONCE, Changed, load_changed
@@ -125,6 +126,7 @@ def put_in_place(
         count_below(tx, parent, weight + -before.weight)
     tx.deltas.files += weight.files
     tx.deltas.file_bytes += weight.size_bytes
+    note_change(tx, path)
     return entry
 
 

@@ -23,6 +23,7 @@ from collective.catalog.decisions.datastores import (
     unsettles_policy,
 )
 from collective.catalog.decisions.sight import read_whole
+from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.names import policies
 from collective.catalog.sqlite.names.folders import add_folders
 from collective.catalog.sqlite.names.policies import unsettle
@@ -73,6 +74,7 @@ class SqliteDatastores:
                 raise there_already(path)
             entry = add_datastore(tx, path.name, copies=copies, quota_bytes=quota_bytes)
             _own(tx, self._engine.randomness, caller, entry, path, owner)
+            note_change(tx, path)
             tx.audit(caller, "datastore-create", str(path), _policy(copies, quota_bytes, owner))
             return _load(tx.db, path)
 

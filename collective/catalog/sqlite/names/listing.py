@@ -65,7 +65,7 @@ def list_page(
     entries: list[Entry] = []
     weight = 0
     for entry in walk.below(found[0], path, after, recursive=recursive):
-        weight += _weigh(entry)
+        weight += weigh(entry)
         if len(entries) == size or (entries and weight > limits.ANSWER_MAX_BYTES):
             return EntryPage(entries, _token(entries[-1].path.names[len(path.names) :]))
         entries.append(entry)
@@ -126,7 +126,7 @@ class _Walk:
         return only_that_it_is(path, rows.KINDS[row[2]])
 
 
-def _weigh(entry: Entry) -> int:
+def weigh(entry: Entry) -> int:
     """Return at least the bytes that an entry has on the wire."""
     size = 200 + len(str(entry.path).encode()) + len(entry.content_type.encode())
     size += len(entry.target)

@@ -21,6 +21,7 @@ from collective.catalog.decisions.names import (
 )
 from collective.catalog.decisions.sight import as_seen, knows_all_of, only_that_it_is
 from collective.catalog.decisions.weights import FOLDER
+from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.files.committing import put_in_place, target_of
 from collective.catalog.sqlite.names.datastores import (
     add_datastore,
@@ -108,6 +109,7 @@ class SqliteNames:
                 return Entry(path, EntryKind.DIRECTORY)
             if new:
                 here = _add_folders(tx, here, new, path, given)
+                note_change(tx, FilePath(path.names[: len(there) + 1]), below=len(new) > 1)
                 tx.audit(caller, "mkdir", str(path))
             return as_seen(decider, load_entry(tx.db, here, path, 0))
 
@@ -176,6 +178,7 @@ class SqliteNames:
                 tx.run(_SET_VERSION, tx.next_version(), *time, mode, version)
             else:
                 tx.run(_SET_FOLDER, *time, mode, entry)
+            note_change(tx, path)
             tx.audit(caller, "write", str(path), "its time or mode")
             copies = copies_for(tx.db, path, self._engine.settings.copies)
             return load_changed(tx.db, entry, path, copies).seen(decider)
@@ -198,6 +201,17 @@ class SqliteNames:
             return load_entry(db, found[0], path, copies)
 
         return await self._engine.read_for(caller, "stat", str(path), work)
+
+    async def rights(self, caller: Call, path: FilePath) -> Right:
+        """Return what the caller may do at ``path``, by their grants alone."""
+
+        def work(_: apsw.Connection) -> Right:
+            decider = self._engine.decider(caller)
+            decider.require_sight(path)
+            refuse_peer(path)
+            return decider.rights(path)
+
+        return await self._engine.read_for(caller, "rights", str(path), work)
 
     async def list(
         self, caller: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
@@ -247,12 +261,14 @@ class SqliteNames:
             datastore = datastore_of(tx.db, path)
             if takes_tree(rows.KINDS[kind], recursive=recursive):
                 count, is_all = remove_part(tx, parent_of(tx, entry), entry, path, datastore)
+                note_change(tx, path, below=True)
                 who, detail = str(caller.principal), f"{gone + count} entries"
                 told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
                 return count, is_all, told
             below = rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry)
             require_empty(path, has_names=below is not None)
             delete(tx, [leaf_at(tx, parent_of(tx, entry), entry, version, path)], datastore)
+            note_change(tx, path)
             tx.audit(caller, "remove", str(path))
             return 1, True, None
 
@@ -298,6 +314,8 @@ class SqliteNames:
                 there_asked = Asked(copies_for(tx.db, target, default), after)
                 if unsettles_place(asked, there_asked) or rows.is_unsettled(tx.db):
                     unsettle(tx, found.entry, default)
+                for touched in (source, target):
+                    note_change(tx, touched, below=found.kind not in LEAVES)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
             return load_changed(tx.db, found.entry, target, copies)

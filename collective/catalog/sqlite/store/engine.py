@@ -102,6 +102,8 @@ class Engine:
         row = writer_db.execute("SELECT catalog_id, epoch, restored, lease_key FROM state")
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
+        self.key: Final[bytes] = lease_key
+        """The catalogue's own, from which others are derived."""
         self.leases = Leases(self.clock, self.randomness, lease_key, settings.lease_life_s)
         self._refusals = RefusalBook()
         self._flushing = asyncio.Lock()

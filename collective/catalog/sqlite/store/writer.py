@@ -19,6 +19,8 @@ import apsw
 
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
+from collective.catalog.decisions.changes import Touched
+from collective.catalog.sqlite.changes.bell import Bell
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.custody import Custody
 from collective.catalog.sqlite.store.rows import load_grants
@@ -83,6 +85,8 @@ class Transaction:
         self.book = book
         self._counters = counters
         self._endings: list[Callable[[bool], None]] = []
+        self.touched: list[Touched] = []
+        """Names that this changed, for those who watch."""
 
     def at_end(self, function: Callable[[bool], None]) -> None:
         """Have ``function`` called on the writer's thread once this is durable, or undone (False)."""
@@ -243,6 +247,8 @@ class Writer:
         self.totals = Deltas()
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
+        self.bell: Final = Bell()
+        """Rung on the writer's thread for what became durable."""
         self.doubts = 0
         """How often a node was put in doubt since the start."""
         self.trouble: CollectiveError | None = None
@@ -314,6 +320,7 @@ class Writer:
         """Commit batch after batch until nothing waits; on the pool."""
         while batch := self._take():
             self._working_since_s = batch[0].queued_s
+            book = self.book
             tried = self._commit(batch)
             self._working_since_s = None
             self._put_back(batch[len(tried) :])
@@ -321,6 +328,16 @@ class Writer:
                 if done.transaction is not None:
                     done.transaction.end(durable=done.error is None)
             _answer(tried)
+            self._ring(tried, has_new_rights=self.book is not book)
+
+    def _ring(self, tried: Sequence[_Job], *, has_new_rights: bool) -> None:
+        """Wake those who watch what changed durably."""
+        if has_new_rights:
+            self.bell.ring_all()
+            return
+        for done in tried:
+            if done.error is None and done.transaction is not None:
+                self.bell.ring(done.transaction.touched)
 
     def _put_back(self, untried: Sequence[_Job]) -> None:
         """Have what a full batch left out form the next one, before what came later."""

@@ -37,6 +37,8 @@ _FORWARDED_METHODS: Final = frozenset(
     f"/collective.v1.people.People/{name}" for name in ("AddGrant", "ListGrants", "RemoveGrant")
 )
 """and single methods of others."""
+_WAITING: Final = frozenset(("/collective.v1.files.Files/Changes",))
+"""Methods that mostly wait, and have a bound of their own."""
 
 
 class _Frame(AbstractAsyncContextManager[Call]):
@@ -161,11 +163,14 @@ class Admission:
         told = current.metadata.get(PRINCIPAL_KEY)
         named = told if isinstance(told, str) else ""
         current.subject.principal = named[:_PRINCIPAL_MAX_CHARS]
-        self._inbound.enter(peer.trust_domain)  # also what is refused below costs something
+        waits = current.method in _WAITING
+        self._inbound.enter(
+            peer.trust_domain, waits=waits
+        )  # also what is refused below costs something
         try:
             principal = self._principal(current, named)
         except PermissionDeniedError as error:
-            self._inbound.leave(peer.trust_domain, error.code)
+            self._inbound.leave(peer.trust_domain, error.code, waits=waits)
             raise
         return Call(
             principal=principal,
@@ -195,7 +200,8 @@ class Admission:
 
     def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
-            self._inbound.leave(call.via, result)
+            waits = context.current().method in _WAITING
+            self._inbound.leave(call.via, result, waits=waits)
 
     def peer(self, operation: str) -> Domain:
         """Return the peer whose coordinator makes the current exchange.

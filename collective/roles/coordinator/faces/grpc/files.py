@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
 from collective.core import limits
-from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
+from collective.core.errors import BusyError, NotFoundError, UsageError
 from collective.core.paths import FilePath
-from collective.member.files.member_directory import MemberDirectory
-from collective.model.calls import Call
+from collective.member.files.name_directory import NameDirectory
 from collective.model.changes import Precondition, Removed
-from collective.model.entries import Entry, EntryKind
 from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc import context
+from collective.rpc.conversions.changes import since_message
 from collective.rpc.conversions.entries import (
     attributes_from,
     entry_message,
     mode_from,
     modified_from,
 )
+from collective.rpc.conversions.rights import right_messages
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 
 _PAGE_DEFAULT = 1000
+_ANSWER_S: Final = 1.0
+"""So long before its caller's deadline a wait ends."""
 _REMOVAL_BUDGET_S: Final = 1.0
 """How long one call removes of a tree: its caller calls again, and can tell how far it is."""
 _REMOVAL_PARTS_MAX: Final = 60
@@ -52,16 +56,16 @@ async def _remove_all(remove: Callable[[], Awaitable[Removed]]) -> Removed:
 class FilesService(files_pb.FilesBase):
     """Adapts names."""
 
-    def __init__(self, owners: MemberDirectory, admission: Admission) -> None:
-        """Serve the files that ``owners`` know."""
-        self._owners = owners
+    def __init__(self, names: NameDirectory, admission: Admission) -> None:
+        """Serve ``names``, each wherever it is."""
+        self._names = names
         self._admission = admission
 
     async def make_directory(self, message: files_pb.MakeDirectoryRequest) -> pb.Entry:
         """Make a directory or a datastore."""
         async with self._admission.call("mkdir", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(call, path).names.make_directory(
+            entry = await self._names.make_directory(
                 call,
                 path,
                 parents=message.parents,
@@ -73,7 +77,7 @@ class FilesService(files_pb.FilesBase):
         """Make a symbolic link."""
         async with self._admission.call("make_link", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(call, path).names.make_link(
+            entry = await self._names.make_link(
                 call,
                 path,
                 message.target,
@@ -86,7 +90,7 @@ class FilesService(files_pb.FilesBase):
         """Change time and mode of what is there."""
         async with self._admission.call("set_attributes", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(call, path).names.set_attributes(
+            entry = await self._names.set_attributes(
                 call,
                 path,
                 modified_ns=modified_from(message.modified_s, message.modified_ns),
@@ -101,16 +105,15 @@ class FilesService(files_pb.FilesBase):
             path = FilePath.parse(message.path)
             if len(message.page_token) > limits.PAGE_TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
-            page = await self._owners.of_path(call, path).names.list(
+            page = await self._names.list(
                 call,
                 path,
                 recursive=message.recursive,
                 page_size=min(message.page_size or _PAGE_DEFAULT, limits.LIST_PAGE_MAX_ENTRIES),
                 token=message.page_token,
             )
-            peers = self._peers(call) if path.is_root and not message.page_token else ()
             return files_pb.ListResponse(
-                entries=[entry_message(entry) for entry in (*peers, *page.entries)],
+                entries=[entry_message(entry) for entry in page.entries],
                 next_page_token=page.next_token,
             )
 
@@ -118,14 +121,37 @@ class FilesService(files_pb.FilesBase):
         """Return one entry."""
         async with self._admission.call("stat", message.path) as call:
             path = FilePath.parse(message.path)
-            return entry_message(await self._owners.of_path(call, path).names.stat(call, path))
+            return entry_message(await self._names.stat(call, path))
+
+    async def rights(self, message: files_pb.RightsRequest) -> files_pb.RightsResponse:
+        """Return what the caller may do at a path."""
+        async with self._admission.call("rights", message.path) as call:
+            path = FilePath.parse(message.path)
+            rights = await self._names.rights(call, path)
+            return files_pb.RightsResponse(rights=right_messages(rights))
+
+    async def changes(self, message: files_pb.ChangesRequest) -> files_pb.ChangesResponse:
+        """Return what changed in a folder, or wait for a first change."""
+        async with self._admission.call("changes", message.path) as call:
+            path = FilePath.parse(message.path)
+            if len(message.cursor) > limits.CURSOR_MAX_CHARS:
+                raise UsageError("The cursor is malformed; watch the folder anew, without one.")
+            until_late_s = context.remaining_s(math.inf) - _ANSWER_S
+            found = await self._names.changes(
+                call,
+                path,
+                message.cursor,
+                wait_s=min(message.wait_ms / 1000, until_late_s),
+                page_size=message.page_size or _PAGE_DEFAULT,
+            )
+            return since_message(found)
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
         """Remove a file, an empty directory or a tree; of a large one a part, for a caller that takes parts."""
         async with self._admission.call("remove", message.path) as call:
             path = FilePath.parse(message.path)
             remove = partial(
-                self._owners.of_path(call, path).names.remove,
+                self._names.remove,
                 call,
                 path,
                 recursive=message.recursive,
@@ -143,19 +169,10 @@ class FilesService(files_pb.FilesBase):
                 FilePath.parse(message.source),
                 FilePath.parse(message.destination),
             )
-            owner = self._owners.of_path(call, source)
-            if self._owners.of_path(call, destination) is not owner:
-                raise ConflictError("Nothing is moved from one member to another; copy it instead.")
-            entry = await owner.names.move(
+            entry = await self._names.move(
                 call,
                 source,
                 destination,
                 condition=Precondition(if_version=message.if_version),
             )
             return entry_message(entry)
-
-    def _peers(self, call: Call) -> Sequence[Entry]:
-        """Return what the root shows of other members."""
-        return [
-            Entry(FilePath((f"@{domain}",)), EntryKind.PEER) for domain in self._owners.peers(call)
-        ]

@@ -4,6 +4,9 @@
 # This file has been @generated
 
 __all__ = (
+    "Change",
+    "ChangesRequest",
+    "ChangesResponse",
     "FilesBase",
     "FilesStub",
     "ListRequest",
@@ -13,6 +16,8 @@ __all__ = (
     "MoveRequest",
     "RemoveRequest",
     "RemoveResponse",
+    "RightsRequest",
+    "RightsResponse",
     "SetAttributesRequest",
     "StatRequest",
 )
@@ -33,6 +38,88 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class Change(betterproto2.Message):
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    entry: "__v1__.Entry | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    what is there now; absent: nothing is
+    """
+
+    below: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    anything below it may have changed too: list it
+    """
+
+
+default_message_pool.register_message("collective.v1.files", "Change", Change)
+
+
+@dataclass(eq=False, repr=False)
+class ChangesRequest(betterproto2.Message):
+    """
+    What changed below a folder since a cursor; waits where nothing did.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    a folder that the caller may read
+    """
+
+    cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    of an answer about this folder to this caller; empty: begin here
+    """
+
+    wait_ms: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    how long to wait for a first change; the server may wait less
+    """
+
+    page_size: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    changes at most; 0: the server's choice
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.files", "ChangesRequest", ChangesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ChangesResponse(betterproto2.Message):
+    cursor: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    opaque: what to ask with next
+    """
+
+    list_anew: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    what changed since the cursor is not known: list the folder after this answer
+    """
+
+    changes: "list[Change]" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    each path once, in the order in which they changed last
+    """
+
+    more: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    there are more: ask again at once
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.files", "ChangesResponse", ChangesResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -173,6 +260,35 @@ class RemoveResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.files", "RemoveResponse", RemoveResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class RightsRequest(betterproto2.Message):
+    """
+    What the caller may do at a path, by the caller's grants alone: it says nothing of what is there.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "collective.v1.files", "RightsRequest", RightsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RightsResponse(betterproto2.Message):
+    rights: "list[__v1__.Right]" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, repeated=True
+    )
+    """
+    none: only the way to something below it is open
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.files", "RightsResponse", RightsResponse
 )
 
 
@@ -338,6 +454,42 @@ class FilesStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def rights(
+        self,
+        message: "RightsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RightsResponse":
+
+        return await self._unary_unary(
+            "/collective.v1.files.Files/Rights",
+            message,
+            RightsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def changes(
+        self,
+        message: "ChangesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ChangesResponse":
+
+        return await self._unary_unary(
+            "/collective.v1.files.Files/Changes",
+            message,
+            ChangesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ... import v1 as __v1__
 
@@ -368,6 +520,14 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def move(self, message: "MoveRequest") -> "__v1__.Entry":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def rights(self, message: "RightsRequest") -> "RightsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def changes(self, message: "ChangesRequest") -> "ChangesResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -427,6 +587,22 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
         response = await self.move(request)
         await stream.send_message(response)
 
+    async def __rpc_rights(
+        self, stream: "grpclib.server.Stream[RightsRequest, RightsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.rights(request)
+        await stream.send_message(response)
+
+    async def __rpc_changes(
+        self, stream: "grpclib.server.Stream[ChangesRequest, ChangesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.changes(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/collective.v1.files.Files/MakeDirectory": grpclib.const.Handler(
@@ -470,5 +646,17 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 MoveRequest,
                 __v1__.Entry,
+            ),
+            "/collective.v1.files.Files/Rights": grpclib.const.Handler(
+                self.__rpc_rights,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RightsRequest,
+                RightsResponse,
+            ),
+            "/collective.v1.files.Files/Changes": grpclib.const.Handler(
+                self.__rpc_changes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ChangesRequest,
+                ChangesResponse,
             ),
         }

@@ -13,7 +13,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.paths import FilePath
-from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.name_directory import NameDirectory
 from collective.model.calls import Call
 from collective.model.changes import Removed
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -29,13 +29,6 @@ class Tree:
         self._parts = list(parts)
         self.budgets_s: list[float | None] = []
 
-    @property
-    def names(self) -> Tree:
-        return self
-
-    def of_path(self, _call: Call, _path: FilePath) -> Tree:
-        return self
-
     async def remove(self, _call: Call, _path: FilePath, **given: Any) -> Removed:
         self.budgets_s.append(given["budget_s"])
         part = self._parts.pop(0) if len(self._parts) > 1 else self._parts[0]
@@ -45,7 +38,7 @@ class Tree:
 
 
 async def removed(tree: Tree, *, takes_parts: bool) -> tuple[int, bool]:
-    service = FilesService(cast("MemberDirectory", tree), cast("Admission", Everybody()))
+    service = FilesService(cast("NameDirectory", tree), cast("Admission", Everybody()))
     request = RemoveRequest(path="/d/t", recursive=True, takes_parts=takes_parts)
     answer = await service.remove(request)
     return answer.removed_count, answer.is_unfinished

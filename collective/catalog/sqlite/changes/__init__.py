@@ -1,0 +1,1 @@
+"""The newest changes of names, and those who wait for one."""

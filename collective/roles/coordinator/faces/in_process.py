@@ -1,0 +1,175 @@
+"""The member's files for a face in its own process, such as S3 or the web: what clients have over the network.
+
+Who is judged is the face's to say, by a :class:`Call` for each of its users.  The coordinator carries the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from collective.client.file_copies import FileCopies
+from collective.client.files.interface import Files
+from collective.client.files.owned import OwnedFiles
+from collective.client.names import Names
+from collective.client.session import Session
+from collective.core.errors import CollectiveError
+from collective.core.ids import Domain, LeaseId, SpiffeId
+from collective.core.paths import FilePath
+from collective.core.world import Pool
+from collective.member.files.file_copies import Copies
+from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.name_directory import NameDirectory
+from collective.member.files.whole_files import Engines
+from collective.model.calls import Call
+from collective.model.changes import Precondition
+from collective.model.entries import Entry
+from collective.model.progress import Progress
+from collective.transfer.engine.control import ReadControl
+from collective.transfer.engine.engine import Engine
+
+WINDOW_CHUNKS: Final = 4
+"""Chunks that all transfers of one user, at one member, hold in memory."""
+
+
+class InProcess:
+    """Gives each caller the files of this member and its peers."""
+
+    def __init__(
+        self,
+        own: SpiffeId,
+        owners: MemberDirectory,
+        engines: Engines,
+        copies: Copies,
+        pool: Pool,
+    ) -> None:
+        """Carry bytes as ``own``, of the files that ``owners`` know.
+
+        File objects that are written are read on ``pool``.
+        """
+        self._own = own
+        self._owners = owners
+        self._engines = engines
+        self._copies = copies
+        self._pool = pool
+
+    def files(self, call: Call) -> Files:
+        """Return the files as the principal of ``call`` may use them; they hold nothing to be closed."""
+        return OwnedFiles(
+            _Owners(self._own, self._owners, self._engines, self._copies, self._pool, call)
+        )
+
+
+class _Owners:
+    """Finds who has a path, for one caller."""
+
+    def __init__(
+        self,
+        own: SpiffeId,
+        owners: MemberDirectory,
+        engines: Engines,
+        copies: Copies,
+        pool: Pool,
+        call: Call,
+    ) -> None:
+        self._members = owners
+        self._engines = engines
+        self._pool = pool
+        self._call = replace(call, carrier=own)
+        self._names = Names(NameDirectory(owners), call)
+        self._copies = _Copies(copies, call)
+        self._found: dict[Domain | None, _Owner] = {}
+
+    async def of(self, path: FilePath) -> _Owner:
+        """Return who has ``path``; NotFoundError for ``/@DOMAIN`` of a stranger."""
+        files = self._members.of_path(self._call, path)
+        domain = path.peer_domain
+        found = self._found.get(domain)
+        if found is None or found.session.reads is not files.reads:  # peered anew, perhaps
+            engine = self._engines.engine_for(path)
+            session = Session(
+                uploads=files.uploads,
+                reads=files.reads,
+                call=self._call,
+                engine=engine,
+                pool=self._pool,
+                leases=_Leases(files.reads, self._call),
+                slots=asyncio.Semaphore(WINDOW_CHUNKS),
+                window_chunks=WINDOW_CHUNKS,
+                peers=_Prepared(),
+                engines=_One(engine),
+            )
+            found = self._found[domain] = _Owner(self._names, session)
+        return found
+
+    async def copies(
+        self,
+        _source: FilePath,
+        _target: FilePath,
+        _on_carried: Callable[[CollectiveError], None] | None,
+    ) -> FileCopies:
+        """Return what makes copies, from whichever member to whichever."""
+        return self._copies
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A member, whose paths are here what they are to the directory."""
+
+    names: Names
+    session: Session
+
+    def there(self, path: FilePath) -> FilePath:
+        return path
+
+    def here(self, entry: Entry) -> Entry:
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Leases:
+    reads: ReadControl
+    call: Call
+
+    async def give_back(self, lease: LeaseId) -> None:
+        with suppress(CollectiveError):  # it ends by itself
+            await self.reads.close_reads(self.call, [lease])
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    engine: Engine
+
+    def of(self, _domain: Domain) -> Engine:
+        return self.engine
+
+
+class _Prepared:
+    async def prepare(self, path: FilePath) -> None:
+        """Do nothing: the coordinator knows the CAs of its peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    copies: Copies
+    call: Call
+
+    async def copy(
+        self,
+        source: FilePath,
+        target: FilePath,
+        condition: Precondition,
+        *,
+        unless_same: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Entry, bool]:
+        if unless_same:
+            same = await self.copies.same(self.call, source, target)
+            if same is not None:
+                return same, True
+        return await self.copies.copy(
+            self.call, source, target, condition, progress=progress
+        ), False
