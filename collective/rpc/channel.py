@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from grpclib.client import Channel, Handler, Stream
 from grpclib.const import Cardinality
@@ -27,6 +27,7 @@ from collective.core.errors import CollectiveError, NotJoinedError, UnreachableE
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.rpc.batching.rule import EXCHANGE, BatchingRule
 from collective.rpc.closing import OpenTransports
 from collective.rpc.connect import open_first
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
@@ -49,6 +50,9 @@ from collective.rpc.headers import (
 from collective.rpc.identity import Expectation, Gate
 from collective.rpc.member_share import MemberShare
 from collective.rpc.tls import ALPN_GRPC
+
+if TYPE_CHECKING:
+    from collective.rpc.batching.calling import CallBatches
 
 S = TypeVar("S")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -156,6 +160,8 @@ class RpcChannel(Channel):
         self._open_transports = OpenTransports()
         self._newest_authority = b""
         self._server_time_ms = 0
+        self._batches: CallBatches | None = None
+        self._batching = BatchingRule()
         listen(self, RecvInitialMetadata, self._hear_beside)
 
     async def __aenter__(self) -> Self:
@@ -222,7 +228,10 @@ class RpcChannel(Channel):
         deadline: Deadline | None = None,
         metadata: Any = None,
     ) -> RpcStream:
-        """Begin a call (stubs do); adds the request id and, for unary calls, a deadline."""
+        """Begin a call (stubs do); adds the request id and, for unary calls, a deadline.
+
+        Unary calls that come one upon the other go in batches (:mod:`collective.rpc.batching`).
+        """
         if timeout is None and deadline is None and cardinality not in _STREAMING:
             timeout = UNARY_TIMEOUT_S
         if timeout is not None:
@@ -231,22 +240,57 @@ class RpcChannel(Channel):
         merged: MultiDict[str | bytes] = MultiDict(metadata or ())
         if REQUEST_ID_KEY not in merged:
             merged.add(REQUEST_ID_KEY, current_request_id() or new_request_id(self._randomness))
-        return RpcStream(
-            self,
-            name,
-            cast("Any", merged),
-            cardinality,
-            request_type,
-            reply_type,
-            codec=self._codec,
-            status_details_codec=None,
-            dispatch=self.__dispatch__,
-            deadline=deadline,
-        )
+
+        def alone() -> RpcStream:
+            return RpcStream(
+                self,
+                name,
+                cast("Any", merged),
+                cardinality,
+                request_type,
+                reply_type,
+                codec=self._codec,
+                status_details_codec=None,
+                dispatch=self.__dispatch__,
+                deadline=deadline,
+            )
+
+        if cardinality is not Cardinality.UNARY_UNARY or not self._goes_in_batches(name):
+            return alone()
+        assert deadline is not None
+        call = dict(merged)
+        if not all(isinstance(value, str) for value in call.values()):
+            return alone()
+        return cast("RpcStream", self._in_batches().stream(name, call, deadline, reply_type, alone))
+
+    def _goes_in_batches(self, name: str) -> bool:
+        if self._share is not None:  # what other members hold is counted by the call
+            return False
+        is_refused = self._batches is not None and self._batches.is_refused
+        return self._batching.takes(name) and not is_refused
+
+    def _in_batches(self) -> CallBatches:
+        if self._batches is None:
+            # a short command makes no batches
+            from collective.rpc.batching.calling import CallBatches  # noqa: PLC0415
+            from collective.rpc.gen.collective.v1.batches import (  # noqa: PLC0415
+                AnswerBatch,
+                CallBatch,
+            )
+
+            def exchange() -> RpcStream:
+                return self.request(EXCHANGE, Cardinality.STREAM_STREAM, CallBatch, AnswerBatch)
+
+            self._batches = CallBatches(
+                exchange, self._hear_authority, lambda: str(self), self._codec
+            )
+        return self._batches
 
     def _protocol_for(self, peer: Certified) -> BoundedH2Protocol:
         self._peer = peer
         self._farewell = None
+        if self._batches is not None:
+            self._batches.is_refused = False  # it may be another version
 
         def goodbye(said: bytes | None) -> None:
             self._farewell = heard(said, str(peer.identity.trust_domain))
@@ -263,7 +307,10 @@ class RpcChannel(Channel):
             self._server_time_ms = int(time)
         said = event.metadata.get(NEWEST_AUTHORITY_KEY)
         if isinstance(said, str) and _DIGEST_HEX.match(said):
-            self._newest_authority = bytes.fromhex(said)
+            self._hear_authority(bytes.fromhex(said))
+
+    def _hear_authority(self, digest: bytes) -> None:
+        self._newest_authority = digest
 
     async def _create_connection(self) -> H2Protocol:
         if self._is_closed:
@@ -284,12 +331,16 @@ class RpcChannel(Channel):
     def close(self) -> None:
         """Close the connection; calls in flight fail.  Closing twice is fine."""
         self._is_closed = True
+        if self._batches is not None:
+            self._batches.close()
         super().close()
 
     async def aclose(self) -> None:
         """Close, and wait about a second at most until the connection has gone."""
         self.close()
         await asyncio.sleep(0)
+        if self._batches is not None:
+            await self._batches.ended()
         await self._open_transports.leave()
 
 

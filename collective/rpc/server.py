@@ -14,7 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
+from grpclib.const import Status
 from grpclib.events import RecvRequest, SendInitialMetadata, listen
+from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Handler, Server, Stream
 from h2.exceptions import ProtocolError as H2ProtocolError
@@ -28,6 +30,8 @@ from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import goaway
 from collective.rpc.acceptor import Door
+from collective.rpc.batching.rule import EXCHANGE
+from collective.rpc.batching.serving import Batches
 from collective.rpc.connection_limits import (
     CERTIFIED,
     UNCERTIFIED,
@@ -105,7 +109,13 @@ class TlsListener(Server):
         ``tls`` gives a context of :func:`collective.rpc.tls.server_context` for each handshake, which may
         take ``handshake_timeout_s``.
         """
-        super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
+        codec = StrictCodec()
+        self._edge = ServiceEdge(
+            self._objection, service_roles or {}, world.randomness, served, refusals
+        )
+        self._batches = Batches(self._edge, lambda: self._mapping, codec, newest_authority)
+        everything = services if gate is None else (*services, self._batches)
+        super().__init__(everything, codec=codec, config=SERVER_CONFIG)
         self._status_details_codec = None
         self._gate = gate
         if gate is not None:
@@ -123,9 +133,6 @@ class TlsListener(Server):
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_s = self._clock.monotonic_s()
         self._log = structlog.get_logger("collective.rpc.server")
-        self._edge = ServiceEdge(
-            self._objection, service_roles or {}, world.randomness, served, refusals
-        )
         listen(self, RecvRequest, self._on_request)
         self._newest_authority = newest_authority
         if newest_authority is not None:
@@ -165,6 +172,7 @@ class TlsListener(Server):
         try:
             async with asyncio.timeout(grace_s):
                 await self._edge.wait_idle()
+                await self._batches.wait_sent()
             # The last call's end is written by now; it goes out with this turn.
             await asyncio.sleep(0)
         except TimeoutError:
@@ -317,11 +325,14 @@ class TlsListener(Server):
         async def served(stream: Stream[Any, Any]) -> None:
             connection = self._connection_of(peer)
             connection.used_s = self._clock.monotonic_s()
+            bounded = cast("BoundedStream", stream._stream)  # noqa: SLF001 - made by BoundedH2Protocol
+            if name == EXCHANGE:
+                await self._exchange(stream, bounded, connection.peer, _host(peer.addr()))
+                return
             if name.startswith(_HEALTH):
                 time_ms = str(int(self._clock.wall_s() * 1000))
                 await stream.send_initial_metadata(metadata={SERVER_TIME_KEY: time_ms})
             call = self._edge.call(connection.peer, name, metadata, deadline, _host(peer.addr()))
-            bounded = cast("BoundedStream", stream._stream)  # noqa: SLF001 - made by BoundedH2Protocol
             try:
                 await self._edge.serve(
                     call, lambda: _within_share(bounded, lambda: method(stream)), _H2End(stream)
@@ -330,6 +341,18 @@ class TlsListener(Server):
                 connection.used_s = self._clock.monotonic_s()
 
         event.method_func = served
+
+    async def _exchange(
+        self, stream: Stream[Any, Any], bounded: BoundedStream, peer: Certified | None, source: str
+    ) -> None:
+        """Serve an exchange of batches; it is no call itself: those that it carries are."""
+        if bounded.share is not None or peer is None:
+            # what another member holds is counted by the call
+            raise GRPCError(Status.UNIMPLEMENTED, "Calls of another member go by themselves.")
+        try:
+            await self._batches.serve(stream, peer, source)
+        except CollectiveError as error:
+            await _H2End(stream).fail(error, "")
 
     def _connection_of(self, peer: Any) -> OpenConnection:
         transport = peer._transport.transport  # noqa: SLF001 - grpclib gives no other way

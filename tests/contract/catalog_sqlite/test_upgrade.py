@@ -41,6 +41,13 @@ BEFORE_PEERS = 27
 """The last schema without other members."""
 
 
+def test_each_schema_has_one_script() -> None:
+    """Two branches that add one each take the same number, and both would run."""
+    folder = resources.files("collective.catalog.sqlite") / "schema"
+    numbers = sorted(one.name[:4] for one in folder.iterdir() if one.name.endswith(".sql"))
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
 @contextmanager
 def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
     """Give a database as the scripts up to ``version`` leave it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from betterproto2 import Message
@@ -12,6 +12,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 
 from collective.core.errors import CollectiveError, ConflictError, UsageError
+from collective.rpc.batching.calling import BatchedStream
 from collective.rpc.channel import RpcChannel
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, intent
@@ -121,13 +122,21 @@ async def ask(channel: RpcChannel, method: str, request: Message | _Raw) -> byte
         pb.AbortUploadResponse,
         timeout=120,
     )
-    stream._codec = cast("Any", _AnyCodec())
-    async with stream:
+    async with _of_bytes(stream):
         await stream.send_message(request, end=True)
         last = b""
         async for answer in stream:
             last = answer
         return last
+
+
+def _of_bytes(stream: Any) -> Any:
+    """Return ``stream`` as one of bytes, also where it goes by itself instead of in a batch."""
+    stream._codec = _AnyCodec()
+    if isinstance(stream, BatchedStream):
+        begin_alone = stream._begin_alone
+        stream._begin_alone = lambda: _of_bytes(begin_alone())
+    return stream
 
 
 class _AnyCodec:
