@@ -67,7 +67,7 @@ class House:
         ``prefix``: what the names of its machines and people begin with, where there are other members.
         """
         self.seed = seed = stage.seed
-        self.minutes = stage.minutes
+        self.pace = stage.pace
         self.loop = stage.loop
         self.trace = stage.trace
         self.prefix = prefix
@@ -75,14 +75,18 @@ class House:
         self._rights = rights
         self._nodes_wanted = nodes
         self.member = Member(
-            seed, self.loop, self.trace, around=stage.around, member=member, prefix=prefix
+            seed,
+            self.loop,
+            self.trace,
+            around=stage.around,
+            member=member,
+            prefix=prefix,
+            settings=stage.pace.settings,
         )
         self.files = Files(lambda: self.loop.now_s)
         self.registers: list[Register] = [self.files]
         """What is told when the catalogue is put back."""
-        self.desk = Desk(
-            self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.minutes
-        )
+        self.desk = Desk(self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.pace)
         self.people: list[Person] = []
         self.guests: list[Person] = []
         """People of other members who use this one."""
