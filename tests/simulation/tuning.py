@@ -67,6 +67,8 @@ CATALOG: Final[dict[str, Any]] = {
     "repair_claim_s": 60.0,
     "delete_retry_s": 20.0,
 }
+_REMEMBERED_MOST: Final = 1024
+"""Results that are kept of one pure function."""
 CHANGED_ROWS_MOST: Final = 300
 """Rows that one change of the catalogue may touch, by triggers too, where its steps are as small as here."""
 INVENTORY_ROWS_MOST: Final = 110
@@ -104,17 +106,37 @@ def _followed_once(follow: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Return a check of a signature that is made once for each certificate and key."""
-    known: dict[Any, bool] = {}
+    """Return a check of a signature that is made once for each certificate and key.
+
+    The key is kept with the result, so that no other gets its id.
+    """
+    known: dict[Any, tuple[Any, bool]] = {}
 
     def signed(certificate: Any, key: Any) -> bool:
-        what = (certificate, key.public_numbers())
+        what = (certificate, id(key))
         found = known.get(what)
         if found is None:
-            found = known[what] = check(certificate, key)
-        return found
+            if len(known) >= _REMEMBERED_MOST:
+                known.clear()
+            found = known[what] = (key, check(certificate, key))
+        return found[1]
 
     return signed
+
+
+def _digested_once(digest: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return a digest of keys that is worked out once for each key that is kept."""
+    known: dict[int, tuple[Any, bytes]] = {}
+
+    def digested(key: Any) -> bytes:
+        found = known.get(id(key))
+        if found is None:
+            if len(known) >= _REMEMBERED_MOST:
+                known.clear()
+            found = known[id(key)] = (key, digest(key))
+        return found[1]
+
+    return digested
 
 
 def _module_of(operation: Any) -> str:
@@ -225,8 +247,15 @@ def _rarely(put: Put) -> None:
 def _quick(put: Put) -> None:
     """Have pure functions work out each result once, and measure nothing."""
     put(trust, "_signed_by", _remembered(trust._signed_by))
-    for name in ("load_certificate", "describe"):
-        put(certificates, name, functools.lru_cache(1024)(getattr(certificates, name)))
+    for module, name in (
+        (certificates, "load_certificate"),
+        (certificates, "certificate_key"),
+        (certificates, "describe"),
+        (trust, "_profile_steps"),
+        (trust, "_check_authority_profile"),
+    ):
+        put(module, name, functools.lru_cache(_REMEMBERED_MOST)(getattr(module, name)))
+    put(certificates, "key_digest", _digested_once(certificates.key_digest))
     put(renewal, "follow", _followed_once(succession.follow))
     put(reflection, "load_descriptors", functools.cache(reflection.load_descriptors))
     for metric in (Counter, Gauge, Histogram):
