@@ -83,6 +83,7 @@ class Periodic(Worker):
         *,
         wake: asyncio.Event | None = None,
         sleeps_first: bool = False,
+        has_work: Callable[[], bool] = lambda: True,
     ) -> None:
         """Call ``step`` every ``period_s`` seconds.
 
@@ -92,6 +93,7 @@ class Periodic(Worker):
             step: Returns True when it is to be called again at once.
             wake: Set to begin before the time.
             sleeps_first: Begin with a wait.
+            has_work: While it returns False, only ``wake`` begins a round.
         """
         self.name = name
         self._backoff = Backoff()
@@ -99,6 +101,7 @@ class Periodic(Worker):
         self._step = step
         self._wake = wake or asyncio.Event()
         self._sleeps = sleeps_first
+        self._has_work = has_work
 
     @property
     def backoff(self) -> Backoff:
@@ -114,7 +117,11 @@ class Periodic(Worker):
 
     async def wait(self) -> None:
         """Wait for the period's end or for the event."""
-        await pause(self._wake, self._period_s)
+        if self._has_work():
+            await pause(self._wake, self._period_s)
+        else:
+            await self._wake.wait()
+            self._wake.clear()
 
 
 async def pause(event: asyncio.Event, at_most_s: float) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -34,9 +33,11 @@ from collective.core.paths import FilePath
 from collective.core.world import World
 from collective.model.entries import Entry, EntryKind
 from collective.pki.credentials import Credentials
+from collective.pki.renewal_times import is_due
 from collective.rpc.links import Links
 from tests.simulation.member import Member
 from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, value_of
+from tests.simulation.pace import Pace
 from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
@@ -54,13 +55,7 @@ SLOW_BYTES: Final = 5_000
 """Of what is written slowly so much comes at once: a chunk of it is stored long before it ends."""
 HUGE_MORE_BYTES: Final = 384 << 10
 PAUSE_S: Final = 6.0
-ACTS_A_MINUTE: Final = 20.0
-"""Acknowledged acts of all people together that a run is to have."""
-
-
-def rarely(minutes: float) -> float:
-    """Return how much rarer things happen in a run of ``minutes``: a long one has more, not as many."""
-    return math.sqrt(max(1.0, minutes / 10))
+"""Before a huge file is removed again, on average."""
 
 
 @dataclass(slots=True)
@@ -130,7 +125,7 @@ class Desk:
     member: Member
     files: Files
     chance: random.Random
-    minutes: float
+    pace: Pace
     contents: int = 0
     busy: dict[str, None] = field(default_factory=dict)
     """Paths that somebody is changing."""
@@ -145,10 +140,9 @@ class Desk:
 
     def pause_s(self) -> float:
         """Return how long people rest between two acts: so that a run has about what it must have."""
-        scale = rarely(self.minutes)
-        due = self.member.loop.now_s / 60 * ACTS_A_MINUTE / scale
+        due = self.member.loop.now_s / 60 * self.pace.acts_a_minute
         ahead = self.member.trace.counts["acknowledged"] - due
-        return PAUSE_S * scale * min(4.0, max(0.3, 1.0 + ahead / 20))
+        return self.pace.pause_s * min(4.0, max(0.3, 1.0 + ahead / 20))
 
     def fresh(self, size: int = 0) -> int:
         """Return a value that no path has held, of ``size``, or (0) of one that chance decides."""
@@ -221,6 +215,8 @@ class Person:
             ) as home:
                 while not self.stopped and not await self.follow(home, world, links):
                     await asyncio.sleep(self.chance.uniform(0.2, 2 * self.pause_s()))
+                    if resting_s := self.desk.pace.until_morning_s(world.clock.monotonic_s()):
+                        await asyncio.sleep(resting_s)
                     if not self.stopped:
                         await self.act(home)
         self.idle = True
@@ -230,12 +226,15 @@ class Person:
         return self.desk.pause_s()
 
     async def follow(self, home: Collective, world: World, links: Links) -> bool:
-        """Renew the certificate if the member's CA is being replaced; return whether it was.
+        """Renew the certificate if it is due or the member's CA is being replaced; return whether it was.
 
         Another connection is needed then.
         """
         newest, known = home.newest_authority, self.credentials
-        if not newest or known is None or newest == digest_of(known.authority):
+        if known is None:
+            return False
+        is_replaced = newest and newest != digest_of(known.authority)
+        if not is_replaced and not is_due(known.certified, world.clock.wall_s()):
             return False
         with contextlib.suppress(CollectiveError):
             self.credentials = await self.desk.member.renew_user(known, world, links)

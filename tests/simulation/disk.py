@@ -201,16 +201,19 @@ class SimulatedDisk:
 
     def write(self, node: Inode, data: memoryview | bytes, offset: int, path: str) -> None:
         """Write ``data`` at ``offset``."""
-        self.may_write(path)
+        if self.read_only:
+            self.may_write(path)
+        content = node.data
         end = offset + len(data)
-        size = len(node.data)
+        size = len(content)
         if end > size:
             self.take(end - size, path)
-        node.touch(offset, end)
+        if offset < node.flushed_size:
+            node.touch(offset, end)
         node.modified_s = node.changed_s = self.now_s()
         if offset > size:
-            node.data.extend(bytes(offset - size))
-        node.data[offset:end] = data
+            content.extend(bytes(offset - size))
+        content[offset:end] = data
 
     def truncate(self, node: Inode, size_bytes: int, path: str) -> None:
         """Cut or extend."""

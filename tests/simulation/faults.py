@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ConflictError
-from tests.simulation.clients import Person, rarely
+from tests.simulation.clients import Person
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from tests.simulation.house import House
     from tests.simulation.machine import Machine
 
-PAUSE_S: Final = 17.0
-"""Between two faults, on average."""
-FAULTS_LEAST: Final = 10
-"""Faults that ten minutes have at least: where they were fewer, faults go on for longer."""
 KINDS_LEAST: Final = 8
 """Kinds of faults that a run has at least."""
 NODES_MAX: Final = 6
@@ -117,7 +113,7 @@ class Faults:
         self._running: dict[asyncio.Task[None], None] = {}
         self.stopping = False
         restores, self._refounding = Restores(self), Refounding(self)
-        self.links = LinkFaults(self.member.network, self.chance, self)
+        self.links = LinkFaults(self.member.network, self.chance, self, stretch=house.pace.stretch)
         kinds = self.links.kinds() | {kind: getattr(self, name) for kind, name in KINDS.items()}
         ways = (restores.from_copy, restores.from_tar, self._refounding.lose)
         kinds.update(zip(RESTORED, ways, strict=True))
@@ -140,10 +136,9 @@ class Faults:
         loop = self.house.loop
         await asyncio.sleep(10.0)
         self._back_up_nodes()
-        scale = rarely(self.house.minutes)
-        least = FAULTS_LEAST * min(1.0, self.house.minutes / 10)
+        pace = self.house.pace
         while (is_time := loop.now_s < until_s) or (
-            self._count() < least and loop.now_s < 2 * until_s
+            self._count() < pace.faults_least and loop.now_s < 2 * until_s
         ):
             before = self._count()
             (kind,) = self.chance.choices(list(self._kinds), self._weights)
@@ -152,7 +147,7 @@ class Faults:
             self.begin(self._every_kind[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind in BY_MESSAGE:
-                await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))
+                await asyncio.sleep(self.chance.expovariate(1 / pace.fault_pause_s))
 
     def _count(self) -> int:
         return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))
@@ -251,7 +246,7 @@ class Faults:
         return self.house.restoring
 
     def _duration(self, most_s: float = 40.0) -> float:
-        return self.chance.uniform(1.0, most_s)
+        return self.chance.uniform(1.0, most_s) * self.house.pace.stretch
 
     # --- the network -----------------------------------------------------------------------------
 
@@ -297,7 +292,7 @@ class Faults:
         before = self.truth.held(name, dead=True) if name != self._coordinator else set()
         counted, was_dirty = self._counted(name), name == self.dirty
         away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
-        await asyncio.sleep(away_s)
+        await asyncio.sleep(away_s * self.house.pace.stretch)
         self._start(name)
         if before and not was_dirty:
             await self._check_store(name, before, counted)
@@ -629,7 +624,7 @@ class Faults:
         for _ in range(20):
             await self._start_all()
             if house.was_restored:  # adopted is what has come back
-                await asyncio.sleep(HEARTBEATS_S)
+                await asyncio.sleep(HEARTBEATS_S * house.pace.stretch)
             if await self.operate("put in order", work):
                 house.draining.clear()
                 await asyncio.sleep(5.0)
@@ -713,6 +708,8 @@ class Faults:
         old = [name for name in house.nodes_in_use() if name not in house.draining]
         if len(old) >= NODES_MAX or len(old) < 3 or house.restoring:
             return
+        if len(house.nodes_in_use()) > house.pace.nodes_most:
+            return
         leaving = self.chance.sample(old, self.chance.randrange(2, min(4, len(old))))
         more = max(len(leaving), NODES_FOR_ALL - len(old) + len(leaving))
         coming = [house.new_node_name() for _ in range(more)]
@@ -720,7 +717,7 @@ class Faults:
         for name in coming:
             self.member.start_node(name, code=self.member.node_code())
             house.nodes.append(name)
-        await asyncio.sleep(15.0)
+        await asyncio.sleep(15.0 * house.pace.stretch)
         await self.operate("approve", functools.partial(_approve_nodes, coming))
         for name in leaving:
             house.draining.add(name)
@@ -736,7 +733,7 @@ class Faults:
                     left.remove(name)
             if not left:
                 return
-            await asyncio.sleep(10.0)
+            await asyncio.sleep(10.0 * house.pace.stretch)
 
     async def _approve(self) -> None:
         names = self.house.nodes_in_use()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from collective.client.collective import Collective
 from collective.core.errors import ConflictError
@@ -67,7 +67,7 @@ class House:
         ``prefix``: what the names of its machines and people begin with, where there are other members.
         """
         self.seed = seed = stage.seed
-        self.minutes = stage.minutes
+        self.pace = stage.pace
         self.loop = stage.loop
         self.trace = stage.trace
         self.prefix = prefix
@@ -75,14 +75,18 @@ class House:
         self._rights = rights
         self._nodes_wanted = nodes
         self.member = Member(
-            seed, self.loop, self.trace, around=stage.around, member=member, prefix=prefix
+            seed,
+            self.loop,
+            self.trace,
+            around=stage.around,
+            member=member,
+            prefix=prefix,
+            settings=stage.pace.settings,
         )
         self.files = Files(lambda: self.loop.now_s)
         self.registers: list[Register] = [self.files]
         """What is told when the catalogue is put back."""
-        self.desk = Desk(
-            self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.minutes
-        )
+        self.desk = Desk(self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.pace)
         self.people: list[Person] = []
         self.guests: list[Person] = []
         """People of other members who use this one."""
@@ -100,6 +104,8 @@ class House:
         """and until when they were."""
         self.nodes_changed_s = 0.0
         """When the catalogue last did not have the nodes that are in use, seen every 2 s."""
+        self._nodes_seen: tuple[Any, int, dict[str, int]] = None, 0, {}
+        """The catalogue that was looked at last, how much it had changed by then, and its nodes."""
         self.was_restored = False
         self.lost_future: LostFuture | None = None
         """What the nodes know and the catalogue, as it was put back last, does not."""
@@ -206,9 +212,13 @@ class House:
 
     def watch_nodes(self) -> None:
         """Note when the catalogue has not all nodes that are in use, or others."""
-        if self.truth.database() is None:
+        database = self.truth.database()
+        if database is None:
             return
-        nodes = dict(self.truth.rows("SELECT name, removed FROM nodes"))
+        if (database, database.total_changes()) != self._nodes_seen[:2]:
+            nodes = dict(self.truth.rows("SELECT name, removed FROM nodes"))
+            self._nodes_seen = database, database.total_changes(), nodes
+        nodes = self._nodes_seen[2]
         for name in self.nodes_in_use():
             if nodes.get(name):  # the operator did not hear that it was done
                 self.forget_node(name)

@@ -16,9 +16,6 @@ from tests.simulation.truth import Truth
 if TYPE_CHECKING:
     from tests.simulation.house import House
 
-SETTLE_S: Final = 1500.0
-"""How long a member that is left in peace may take until nothing is left to do."""
-LOOK_S: Final = 10.0
 _LEFTOVERS: Final = (
     (
         "copies being deleted",
@@ -49,16 +46,17 @@ class Judge:
     async def settle(self) -> None:
         """Wait until nothing is left to do; BrokenPromiseError if that never is."""
         loop = self._house.loop
-        until_s = loop.now_s + SETTLE_S
+        pace = self._house.pace
+        until_s = loop.now_s + pace.settle_s
         while True:
             why = self.unsettled()
             if not why:
                 return
             if loop.now_s >= until_s:
                 raise BrokenPromiseError(
-                    f"{SETTLE_S:g} s after the last fault: {'; '.join(why[:6])}"
+                    f"{pace.settle_s:g} s after the last fault: {'; '.join(why[:6])}"
                 )
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pace.look_s)
 
     def unsettled(self) -> list[str]:
         """Return what is not yet as it must be."""

@@ -44,11 +44,14 @@ class Ways(Protocol):
 class LinkFaults:
     """The faults of some ways of a network, each a coroutine that lasts as long as the fault."""
 
-    def __init__(self, network: Network, chance: random.Random, ways: Ways) -> None:
-        """Befall ``ways`` of ``network``."""
+    def __init__(
+        self, network: Network, chance: random.Random, ways: Ways, *, stretch: float = 1.0
+    ) -> None:
+        """Befall ``ways`` of ``network``, each fault ``stretch`` times longer than in a busy run."""
         self._network = network
         self._chance = chance
         self._ways = ways
+        self._stretch = stretch
 
     def kinds(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return what makes each of ``KINDS``."""
@@ -76,7 +79,7 @@ class LinkFaults:
                 self._network.widen(source, target)
 
     def _duration(self, most_s: float = 40.0) -> float:
-        return self._chance.uniform(1.0, most_s)
+        return self._chance.uniform(1.0, most_s) * self._stretch
 
     async def _with_link(self, kind: str, most_s: float = 40.0, **changes: Any) -> None:
         """Change one link for a while."""

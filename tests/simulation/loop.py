@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Final, NoReturn
 
 from tests.simulation.process import PROCESS, BrokenPromiseError, Killed
@@ -24,7 +24,10 @@ from tests.simulation.process import PROCESS, BrokenPromiseError, Killed
 STEPS_MAX: Final = 2_000_000
 """Steps without time passing after which a run counts as hung."""
 COLLECT_EVERY_S: Final = 1800.0
-"""Virtual seconds between two collections of garbage, for runs of days; it is off otherwise."""
+"""Virtual seconds between two collections of young garbage, for runs of days; it is off otherwise.
+
+What survived one is not looked at again before the end: else each would take longer than the one before.
+"""
 _PURGE_LEAST: Final = 256
 
 
@@ -48,6 +51,49 @@ def ending_quietly() -> Iterator[None]:
             while gc.collect():  # again for what those held or made while they ended
                 pass
         sys.unraisablehook = before
+
+
+class _Handle(asyncio.Handle):
+    """A callback that is due, made without what only a loop in debug mode needs."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+
+
+class _Timer(asyncio.TimerHandle):
+    """A callback that is due at a moment, made likewise."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._when = when
+        self._scheduled = True
 
 
 class SimulatedTask(asyncio.Task[Any]):
@@ -142,10 +188,9 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call ``callback`` at a moment; those of one moment in the order in which they were set."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def call_later(  # type: ignore[override]
@@ -162,7 +207,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Call ``callback`` in the next step."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
 
@@ -190,7 +235,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
             self.steps = 0
             if self.now_s > self._collected_s + COLLECT_EVERY_S:
                 self._collected_s = self.now_s
-                gc.collect()
+                gc.collect(1)
 
     def _run_once(self) -> None:  # noqa: C901, PLR0912 - the innermost loop of everything
         """Run until told to stop: what is ready, then what comes next, step by step."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from collective.client.joining import redeem, renew_trusting
@@ -102,8 +103,13 @@ class Member:
         around: Surroundings | None = None,
         member: MemberId = MEMBER,
         prefix: str = "",
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Have no machine yet; each will have a name that begins with ``prefix``."""
+        """Have no machine yet; each will have a name that begins with ``prefix``.
+
+        ``settings``: what programs have in the place of ``BASE``.
+        """
+        self._base = replace(BASE, **settings)
         self.seed = seed
         self.loop = loop
         self.trace = trace
@@ -130,7 +136,7 @@ class Member:
         """The files of the coordinator's certificate, and what is in them."""
         self.node_settings: dict[str, ServeSettings] = {}
         self.coordinator_settings = replace(
-            BASE,
+            self._base,
             roles=frozenset(("coordinator",)),
             member_id=member,
             domain=self.domain,
@@ -163,7 +169,7 @@ class Member:
         settings = self.node_settings.get(name)
         if settings is None or code is not None:
             settings = self.node_settings[name] = replace(
-                BASE,
+                self._base,
                 roles=frozenset(("node",)),
                 node_address=Address(name, NODE_PORT),
                 advertise_addresses=(Address(name, NODE_PORT),),
@@ -194,6 +200,8 @@ class Member:
         self.exits[name] = None
         self.started_s[name] = self.loop.now_s
         self.trace.note(f"{process.name} starts")
+        if machine.lives > 1:
+            self.trace.count("restarts")
         machine.run(process, self._serve(name, process, world, links, settings, role, stop))
 
     async def _serve(

@@ -606,6 +606,7 @@ class _Call:
             self._ended = True
             if connection.open and self._channel.links.process.alive:
                 connection.send(0, served.cancel)
+        self._served = None  # the two hold each other
 
     async def send_request(self) -> None:
         """Begin the call without a message."""

@@ -39,7 +39,7 @@ class Refounding:
     async def lose(self) -> None:
         """Lose what the coordinator has; some time later all is set up."""
         house = self._house
-        if house.restoring:
+        if house.restoring or house.loop.now_s > house.pace.losable_until_s:
             return
         house.restoring = True
         try:

@@ -20,8 +20,8 @@ TAR_STEP_S: Final = 0.3
 PIECE_BYTES: Final = 64 << 10
 WAIT_S: Final = 150.0
 """How long an operator waits for a moment at which a backup is worth something."""
-AGE_LEAST_S, AGE_MOST_S = 1.0, 60.0
-"""How old a backup is when it is put back; mostly it is young, so that its numbers soon catch up."""
+AGE_LEAST_S: Final = 1.0
+"""How old a backup is at least when it is put back; mostly it is young, so that its numbers soon catch up."""
 LATE_SHARE: Final = 0.5
 """How often the nodes reach a coordinator that was put back later than the people do,"""
 LATE_MOST_S: Final = 60.0
@@ -93,7 +93,7 @@ class Restores:
     async def _wait_for_calm(self, *, is_tar: bool) -> bool:
         """Return whether, before long, all copies are whole and a backup has all nodes that are used."""
         loop, machine = self._house.loop, self._member.machines[self._coordinator]
-        until_s = loop.now_s + WAIT_S
+        until_s = loop.now_s + WAIT_S * self._house.pace.stretch
         while loop.now_s < until_s:
             self._house.watch_nodes()
             has_nodes = self._since_s(is_tar=is_tar) > self._house.nodes_changed_s
@@ -115,7 +115,7 @@ class Restores:
             since_s = snapshots_s
         if since_s <= house.nodes_changed_s:
             return
-        await asyncio.sleep(AGE_LEAST_S + self._chance.random() ** 3 * AGE_MOST_S)
+        await asyncio.sleep(AGE_LEAST_S + self._chance.random() ** 3 * house.pace.backup_age_most_s)
         self._faults.trace.fault(kind, f"of {since_s:.1f} to {ended_s:.1f}")
         machine.kill()
         self._note_lost_future(copy)

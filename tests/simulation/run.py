@@ -13,20 +13,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from tests.simulation.faults import FAULTS_LEAST
+from tests.simulation.faults import all_kinds
 from tests.simulation.houses.federation import ABROAD_LEAST
 from tests.simulation.houses.troubles import COUNTED
-from tests.simulation.scenario import ACKNOWLEDGED_LEAST
+from tests.simulation.pace import BUSY_MINUTES, CALM_DAYS, DAY_S, busy, is_calm, pace_of
 from tests.simulation.seeds import OF_SEVERAL, is_of_several, run_seed
 from tests.simulation.stage import Result
 
 SEEDS: Final = 400
-MINUTES: Final = 10.0
 WORKERS: Final = 2
+FAULT: Final = "fault: "
+"""What the counts of faults begin with."""
 KIND_LEAST: Final = 50
 """How often each kind of fault must have happened in a run of at least ``SEEDS`` seeds."""
 SEVERAL_LEAST: Final = 20
 """The same of each kind that only runs of several members have, which are fewer."""
+CALM_SEEDS: Final = 10
+CALM_KIND_LEAST: Final = 8
+"""The same in a run of at least ``CALM_SEEDS`` seeds of ten days."""
+FORGOTTEN: Final = "codes forgotten"
+CALM_LEAST: Final = {FORGOTTEN: 10, f"{FAULT}catalogue lost": 1}
+"""What else such a run has: codes that were kept for a week and then deleted, and what happens early or never."""
 TOLD: Final = (
     "refused as it must be",
     "acknowledged at a peer",
@@ -40,6 +47,12 @@ TOLD: Final = (
     "peered by --replace",
     "forged calls refused",
     "local calls timed",
+    "restarts",
+    "certificates renewed",
+    "ticket keys made",
+    "CAs replaced",
+    FORGOTTEN,
+    "snapshots",
 )
 """What is counted beside faults."""
 TAIL_LINES: Final = 120
@@ -92,21 +105,27 @@ class Report:
         if result.failure:
             self.failures.append(result)
             return
-        faults = sum(n for kind, n in result.counts.items() if kind.startswith("fault: "))
-        scale = minutes / MINUTES
+        faults = sum(n for kind, n in result.counts.items() if kind.startswith(FAULT))
+        scale = minutes / BUSY_MINUTES
         if result.simulated_s < minutes * 60:
             self.short.append(f"seed {result.seed}: {result.simulated_s / 60:.1f} minutes")
-        if result.counts["acknowledged"] < ACKNOWLEDGED_LEAST * min(1.0, scale):
+        pace = busy(minutes) if is_of_several(result.seed) else pace_of(minutes)
+        if result.counts["acknowledged"] < pace.acknowledged_least:
             self.short.append(f"seed {result.seed}: {result.counts['acknowledged']} acknowledged")
         at_peers = result.counts["acknowledged at a peer"]
         if is_of_several(result.seed) and at_peers < ABROAD_LEAST * min(1.0, scale):
             self.short.append(f"seed {result.seed}: {at_peers} acknowledged at a peer")
-        if faults < FAULTS_LEAST * min(1.0, scale):
+        if faults < pace.faults_least:
             self.short.append(f"seed {result.seed}: {faults} faults")
+        self.short += [
+            f"seed {result.seed}: {result.counts[what]} {what}"
+            for what, least in pace.counted_least.items()
+            if result.counts[what] < least
+        ]
 
     def lines(self) -> Iterator[str]:
         """Yield the report."""
-        faults = {kind: n for kind, n in self.counts.items() if kind.startswith("fault: ")}
+        faults = {kind: n for kind, n in self.counts.items() if kind.startswith(FAULT)}
         yield (
             f"{self.seeds} seeds, {self.simulated_s / 60:.0f} simulated minutes,"
             f" {self.counts['acknowledged']} acknowledged operations,"
@@ -118,26 +137,41 @@ class Report:
             if self.counts[what]:
                 yield f"  {self.counts[what]:7}  ({what})"
 
-    def missing(self, least: Mapping[str, int]) -> list[str]:
-        """Return what the run falls short of, where each kind of fault is to happen as often as ``least`` says."""
+    def missing(self, least: Mapping[str, int], of_seeds: int) -> list[str]:
+        """Return what the run falls short of.
+
+        Args:
+            least: how often each count is to be reached.
+            of_seeds: in a run of so many seeds at least; one of fewer need not.
+        """
         found = list(self.short)
-        if self.seeds >= SEEDS:
+        if self.seeds >= of_seeds:
             found += [
-                f"{kind}: {self.counts[f'fault: {kind}']} times"
-                for kind, count in least.items()
-                if self.counts[f"fault: {kind}"] < count
+                f"{what.removeprefix(FAULT)}: {self.counts[what]} times"
+                for what, count in least.items()
+                if self.counts[what] < count
             ]
         return found
 
 
+def least_of(minutes: float, *, houses: bool) -> tuple[dict[str, int], int]:
+    """Return how often each count is to be reached in runs of ``minutes``, and by how many seeds."""
+    if houses:
+        return {f"{FAULT}{kind}": SEVERAL_LEAST for kind in COUNTED}, SEEDS
+    if not is_calm(minutes):
+        return {f"{FAULT}{kind}": KIND_LEAST for kind in all_kinds()}, SEEDS
+    if minutes * 60 < CALM_DAYS * DAY_S:
+        return {}, CALM_SEEDS
+    kinds = {f"{FAULT}{kind}": CALM_KIND_LEAST for kind in all_kinds()}
+    return kinds | CALM_LEAST, CALM_SEEDS
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run seeds, print the report; return 0 if all is well."""
-    from tests.simulation.faults import all_kinds  # noqa: PLC0415 - after the choice of hash seed
-
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--minutes", type=float, default=BUSY_MINUTES)
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--seed", type=int, help="run this one alone and print its trace's tail")
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
@@ -157,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
             show(result, TAIL_LINES)
             if options.stop:
                 break
+        elif is_calm(options.minutes):  # minutes pass from one to the next
+            say(f"seed {result.seed}: well, {cpu_s:.0f} CPU s; trace {result.digest}")
     for line in report.lines():
         say(line)
     say(f"{time.monotonic() - began_s:.0f} s in {options.workers} processes")
@@ -165,12 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(
             f"  again: python -m tests.simulation --seed {result.seed} --minutes {options.minutes:g}"
         )
-    least = (
-        dict.fromkeys(COUNTED, SEVERAL_LEAST)
-        if options.houses
-        else dict.fromkeys(all_kinds(), KIND_LEAST)
-    )
-    missing = report.missing(least)
+    missing = report.missing(*least_of(options.minutes, houses=options.houses))
     for text in missing:
         say(f"FELL SHORT: {text}")
     return 1 if report.failures or missing else 0

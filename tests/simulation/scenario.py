@@ -10,15 +10,15 @@ from tests.simulation.clients import PATIENCE_S
 from tests.simulation.house import House
 from tests.simulation.judge import Judge
 from tests.simulation.member import Member
+from tests.simulation.pace import pace_of
 from tests.simulation.stage import Stage
+from tests.simulation.upkeep import Upkeep
 
 FAULTY_PART: Final = 0.7
 QUIET_PART: Final = 0.1
 """Of a run's minutes: with faults, then without; what is left is for settling and judging."""
 READ_MOST: Final = 5
 """How often everything is read at the end, until enough was acknowledged."""
-ACKNOWLEDGED_LEAST: Final = 200
-"""Operations that a run of ten minutes has acknowledged at least."""
 
 
 class Scenario(Stage):
@@ -26,7 +26,7 @@ class Scenario(Stage):
 
     def __init__(self, seed: int, minutes: float) -> None:
         """Prepare; nothing happens before :meth:`run`."""
-        super().__init__(seed, minutes)
+        super().__init__(seed, minutes, pace_of(minutes))
         self.house = House(self)
 
     def members(self) -> Sequence[Member]:
@@ -40,7 +40,9 @@ class Scenario(Stage):
             person.start()
         faults, judge = house.faults, Judge(house)
         watch = self.loop.create_task(house.keep_running())
-        await faults.run(self.loop.now_s + self.minutes * 60 * FAULTY_PART)
+        faulty_s = self.loop.now_s + self.minutes * 60 * FAULTY_PART
+        upkeep = self.loop.create_task(Upkeep(house).go_on(faulty_s)) if self.pace.is_calm else None
+        await faults.run(faulty_s)
         await faults.stop()
         await faults.put_in_order()
         await asyncio.sleep(self.minutes * 60 * QUIET_PART)
@@ -51,12 +53,13 @@ class Scenario(Stage):
                 break
             await asyncio.sleep(1.0)
         await judge.settle()
-        enough = ACKNOWLEDGED_LEAST * min(1.0, self.minutes / 10)
         for _ in range(READ_MOST):
             await judge.read_everything()
-            if self.trace.counts["acknowledged"] >= enough:
+            if self.trace.counts["acknowledged"] >= self.pace.acknowledged_least:
                 break
         judge.check_noticed()
         judge.check_defects()
         watch.cancel()
+        if upkeep is not None:
+            upkeep.cancel()
         await asyncio.sleep(max(0.0, self.minutes * 60 - self.loop.now_s))

@@ -7,6 +7,7 @@ from typing import Final
 from tests.simulation.houses.federation import Federation
 from tests.simulation.liar import able_to_lie
 from tests.simulation.loop import ending_quietly
+from tests.simulation.pace import is_calm
 from tests.simulation.scenario import Scenario
 from tests.simulation.stage import Result, Stage
 from tests.simulation.tuning import tuned
@@ -27,7 +28,7 @@ def stage_of(seed: int, minutes: float) -> Stage:
 
 def run_seed(seed: int, minutes: float = 10.0) -> Result:
     """Run one seed."""
-    with tuned(), able_to_lie():
+    with tuned(is_calm=is_calm(minutes) and not is_of_several(seed)), able_to_lie():
         return run_here(seed, minutes)
 
 

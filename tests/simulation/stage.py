@@ -13,8 +13,10 @@ from collective.rpc.gen.collective.v1 import node as pb
 from tests.simulation.liar import as_sent
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.member import Member, Surroundings
+from tests.simulation.pace import Pace
 from tests.simulation.process import BrokenPromiseError, Process
 from tests.simulation.trace import Trace
+from tests.simulation.upkeep import Dispatches
 
 
 @dataclass(slots=True)
@@ -32,14 +34,16 @@ class Result:
 class Stage(ABC):
     """One run, and all that its members share."""
 
-    def __init__(self, seed: int, minutes: float) -> None:
+    def __init__(self, seed: int, minutes: float, pace: Pace) -> None:
         """Prepare; nothing happens before :meth:`run`."""
         self.seed = seed
         self.minutes = minutes
+        self.pace = pace
         self.loop = VirtualLoop()
         self.trace = Trace(lambda: self.loop.now_s)
         self.around = Surroundings.made(seed, self.loop, self.trace)
         self.around.network.hook = self._sent
+        self._dispatches = Dispatches(self.trace)
 
     @abstractmethod
     def members(self) -> Iterable[Member]:
@@ -83,6 +87,7 @@ class Stage(ABC):
 
     def _sent(self, process: Process, method: str, message: Any) -> Any:
         """Return what a process sends instead of ``message``, and note what nodes deleted."""
+        self._dispatches.sent(message)
         if isinstance(message, pb.DeleteCopiesResponse) and process.lies is None:
             name = process.name.partition(".")[0]
             for member in self.members():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -11,8 +13,17 @@ from collective.core.errors import UnreachableError
 from tests.simulation.link_faults import THIN_BYTES_PER_S
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.member import Surroundings
-from tests.simulation.network import _HEAD_BYTES, STUCK_S, Connection, Link, Network
+from tests.simulation.network import (
+    _HEAD_BYTES,
+    STUCK_S,
+    Connection,
+    Link,
+    Network,
+    _Served,
+)
 from tests.simulation.process import Process
+from tests.simulation.scenario import Scenario
+from tests.simulation.seeds import run_seed
 from tests.simulation.trace import Trace
 
 PIECE = bytes(round(THIN_BYTES_PER_S) - _HEAD_BYTES)
@@ -98,3 +109,17 @@ def test_why_a_connection_ends_is_not_heard_over_a_link_that_is_cut(
     assert heard == [
         ("The connection timed out.", False) if is_cut else ("You count no more.", True)
     ]
+
+
+def test_a_call_that_ended_is_let_go_without_the_garbage_collector() -> None:
+    alive: list[int] = []
+    dispose = Scenario._dispose
+
+    def count(stage: Scenario) -> None:
+        alive.append(sum(isinstance(one, _Served) for one in gc.get_objects()))
+        dispose(stage)
+
+    with mock.patch.object(Scenario, "_dispose", count):
+        result = run_seed(3, 2.0)
+    assert not result.failure
+    assert alive[0] < 100, "those that are under way, and those of processes that died"

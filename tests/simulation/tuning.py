@@ -34,13 +34,24 @@ from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.member import status
-from collective.member.care import collector, guarded_deletes, records, repair, settling
+from collective.member.care import (
+    collector,
+    expiry,
+    guarded_deletes,
+    records,
+    repair,
+    sampling,
+    settling,
+)
+from collective.member.files import interrupted_copies
 from collective.member.nodes import inventory_schedule, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.node import renewal
 from collective.roles.runtime import diskwatch, lifecycle, watchdog
+from collective.roles.runtime.metrics import WorkerMetrics
 from collective.rpc import reflection
+from tests.simulation import network
 from tests.simulation.process import PROCESS, BrokenPromiseError
 
 CHUNK_BYTES: Final = 4 * KIB
@@ -56,6 +67,8 @@ CATALOG: Final[dict[str, Any]] = {
     "repair_claim_s": 60.0,
     "delete_retry_s": 20.0,
 }
+_REMEMBERED_MOST: Final = 1024
+"""Results that are kept of one pure function."""
 CHANGED_ROWS_MOST: Final = 300
 """Rows that one change of the catalogue may touch, by triggers too, where its steps are as small as here."""
 INVENTORY_ROWS_MOST: Final = 110
@@ -93,17 +106,37 @@ def _followed_once(follow: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Return a check of a signature that is made once for each certificate and key."""
-    known: dict[Any, bool] = {}
+    """Return a check of a signature that is made once for each certificate and key.
+
+    The key is kept with the result, so that no other gets its id.
+    """
+    known: dict[Any, tuple[Any, bool]] = {}
 
     def signed(certificate: Any, key: Any) -> bool:
-        what = (certificate, key.public_numbers())
+        what = (certificate, id(key))
         found = known.get(what)
         if found is None:
-            found = known[what] = check(certificate, key)
-        return found
+            if len(known) >= _REMEMBERED_MOST:
+                known.clear()
+            found = known[what] = (key, check(certificate, key))
+        return found[1]
 
     return signed
+
+
+def _digested_once(digest: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return a digest of keys that is worked out once for each key that is kept."""
+    known: dict[int, tuple[Any, bytes]] = {}
+
+    def digested(key: Any) -> bytes:
+        found = known.get(id(key))
+        if found is None:
+            if len(known) >= _REMEMBERED_MOST:
+                known.clear()
+            found = known[id(key)] = (key, digest(key))
+        return found[1]
+
+    return digested
 
 
 def _module_of(operation: Any) -> str:
@@ -159,62 +192,99 @@ def _unmeasured(*_: Any, **__: Any) -> None:
     """Measure nothing."""
 
 
+Put = Callable[[Any, str, Any], None]
+"""Has an attribute of something be a value while a run lasts."""
+
+
+def _small(put: Put) -> None:
+    put(limits, "CHUNK_SIZE_BYTES", CHUNK_BYTES)
+    put(coordinator_app, "CatalogSettings", _catalog_settings)
+    put(facade, "StoreOptions", _store_options)
+    for stepping in (copies, guarded, inventories, quarantine):
+        put(stepping, "STEP_COPIES", 8)
+    put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
+    put(name_removal, "STEP_NAMES", 3)
+    put(removal, "FORGET_ROWS", 8)
+    put(restores, "GUARDED_AT_ONCE", 16)
+    put(catalog_collection, "CLEARED_ROWS", 6)
+    put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
+    put(catalog_collection, "IN_TURN", 8)
+    put(uploads, "CLEAR_AT_COMMIT", 8)
+    put(checkpoints, "LOG_PAGES", 60)
+    put(collector, "BATCH", 16)
+    put(repair, "PAGE", 8)
+
+
+def _often(put: Put) -> None:
+    """Have what looks again and again do so often enough for a run of minutes."""
+    put(watchdog, "INTERVAL_S", 30.0)
+    put(diskwatch, "LOOK_S", 10.0)
+    for looking in (repair, guarded_deletes, reachability, collector):
+        put(looking, "IDLE_S", 20.0)
+    put(settling, "SETTLE_S", 20.0)
+    put(inventory_schedule, "INVENTORY_S", 300.0)
+    put(status, "FIGURES_S", 60.0)
+    put(records, "RECORDS_S", 30.0)
+
+
+def _rarely(put: Put) -> None:
+    """Have it do so as rarely as a house can bear that is left in peace for hours."""
+    put(watchdog, "INTERVAL_S", 600.0)
+    put(diskwatch, "LOOK_S", 120.0)
+    for looking in (repair, guarded_deletes, reachability, collector):
+        put(looking, "IDLE_S", 120.0)
+    put(interrupted_copies, "LOOK_S", 120.0)
+    put(network, "SWEEP_INTERVAL_S", 120.0)
+    put(sampling, "SAMPLE_LOOK_S", 120.0)
+    put(expiry, "EXPIRE_S", 120.0)
+    put(settling, "SETTLE_S", 60.0)
+    put(settling, "DISCARD_S", 300.0)
+    put(inventory_schedule, "INVENTORY_S", 6 * 3600.0)
+    put(status, "FIGURES_S", 600.0)
+    put(records, "RECORDS_S", 120.0)
+
+
+def _quick(put: Put) -> None:
+    """Have pure functions work out each result once, and measure nothing."""
+    put(trust, "_signed_by", _remembered(trust._signed_by))
+    for module, name in (
+        (certificates, "load_certificate"),
+        (certificates, "certificate_key"),
+        (certificates, "describe"),
+        (trust, "_profile_steps"),
+        (trust, "_check_authority_profile"),
+    ):
+        put(module, name, functools.lru_cache(_REMEMBERED_MOST)(getattr(module, name)))
+    put(certificates, "key_digest", _digested_once(certificates.key_digest))
+    put(renewal, "follow", _followed_once(succession.follow))
+    put(reflection, "load_descriptors", functools.cache(reflection.load_descriptors))
+    for metric in (Counter, Gauge, Histogram):
+        put(metric, "labels", _itself)
+    for measured, names in (
+        (Counter, ("inc",)),
+        (Gauge, ("set", "inc", "dec", "set_function")),
+        (Histogram, ("observe",)),
+        (WorkerMetrics, ("state", "step", "succeeded", "failed")),
+    ):
+        for name in names:
+            put(measured, name, _unmeasured)
+
+
 @contextmanager
-def tuned() -> Iterator[None]:
-    """Have everything that is made inside small, quick and quiet."""
+def tuned(*, is_calm: bool = False) -> Iterator[None]:
+    """Have everything that is made inside small, quick and quiet; ``is_calm``: and seldom looked at."""
     with ExitStack() as stack:
 
         def put(target: Any, name: str, value: Any) -> None:
             stack.enter_context(mock.patch.object(target, name, value))
 
-        put(limits, "CHUNK_SIZE_BYTES", CHUNK_BYTES)
-        put(coordinator_app, "CatalogSettings", _catalog_settings)
-        put(facade, "StoreOptions", _store_options)
-        put(trust, "_signed_by", _remembered(trust._signed_by))
-        put(
-            certificates,
-            "load_certificate",
-            functools.lru_cache(1024)(certificates.load_certificate),
-        )
-        put(renewal, "follow", _followed_once(succession.follow))
-        put(reflection, "load_descriptors", functools.cache(reflection.load_descriptors))
-        put(watchdog, "INTERVAL_S", 30.0)
-        put(diskwatch, "LOOK_S", 10.0)
+        _small(put)
+        _quick(put)
+        (_rarely if is_calm else _often)(put)
         put(lifecycle, "READY_POLL_S", 1.0)
-        for rarely in (repair, guarded_deletes, reachability, collector):
-            put(rarely, "IDLE_S", 20.0)
-        for stepping in (copies, guarded, inventories, quarantine):
-            put(stepping, "STEP_COPIES", 8)
-        put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
-        put(name_removal, "STEP_NAMES", 3)
-        put(removal, "FORGET_ROWS", 8)
-        put(restores, "GUARDED_AT_ONCE", 16)
-        put(catalog_collection, "CLEARED_ROWS", 6)
-        put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
-        put(catalog_collection, "IN_TURN", 8)
-        put(uploads, "CLEAR_AT_COMMIT", 8)
-        put(checkpoints, "LOG_PAGES", 60)
-        put(collector, "BATCH", 16)
-        put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
-        put(settling, "SETTLE_S", 20.0)
-        put(inventory_schedule, "INVENTORY_S", 300.0)
-        put(status, "FIGURES_S", 60.0)
-        put(records, "RECORDS_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
             put(builder, "sign", _signing_alike(builder.sign))
-        put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))
-        for metric in (Counter, Gauge, Histogram):
-            put(metric, "labels", _itself)
-        for metric, name in (
-            (Counter, "inc"),
-            (Gauge, "set"),
-            (Gauge, "inc"),
-            (Gauge, "dec"),
-            (Gauge, "set_function"),
-            (Histogram, "observe"),
-        ):
-            put(metric, name, _unmeasured)
         if not os.environ.get("SIMULATION_LOG"):
             structlog.configure(
                 wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),

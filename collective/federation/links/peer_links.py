@@ -103,8 +103,10 @@ class PeerLinks:
         return self._open[domain]
 
     def worker(self) -> Worker:
-        """Return the worker that exchanges."""
-        return Periodic("peers", TICK_S, self._begin_due, wake=self._wake)
+        """Return the worker that exchanges; without a peer it sleeps."""
+        return Periodic(
+            "peers", TICK_S, self._begin_due, wake=self._wake, has_work=lambda: bool(self._open)
+        )
 
     # --- what is known of them -------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, NodeState, Position, Standing
 from collective.placement.healing import NodeFacts
 from collective.placement.node_choice import Candidate, Drawing
-from collective.placement.node_states import Observation, Outlook, Timers, look
+from collective.placement.node_states import Observation, Outlook, Timers, look, state_of
 
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
@@ -251,7 +251,7 @@ class LiveNodes:
     def heard(self, node: NodeId, report: Report) -> bool:
         """Take over a heartbeat that was checked; return whether the node's state changed."""
         live = self._nodes[node]
-        before = self.states()[node]
+        before = self._state(live, self._clock.monotonic_s())
         if live.instance_id and live.instance_id != report.instance_id:
             live.superseded = live.instance_id
             live.inventory.begin_anew()
@@ -283,7 +283,7 @@ class LiveNodes:
             certificate_serial=report.certificate_serial,
             certificate_expires_ms=report.certificate_expires_ms,
         )
-        return self.states()[node] is not before
+        return self._state(live, live.last_heartbeat_s) is not before
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""
@@ -376,17 +376,7 @@ class LiveNodes:
     def outlook(self) -> Outlook:
         """Return the states of all nodes at this moment, and what follows from them."""
         return look(
-            [
-                Observation(
-                    live.record.node,
-                    live.last_heartbeat_s,
-                    draining=live.record.draining,
-                    refused=bool(live.refused),
-                    standing=live.record.standing,
-                    known_s=live.known_s,
-                )
-                for live in self.all()
-            ],
+            [_observed(live) for live in self.all()],
             now_s=self._clock.monotonic_s(),
             started_s=self._started_s,
             timers=self._timers,
@@ -416,7 +406,13 @@ class LiveNodes:
 
     def states(self) -> dict[NodeId, NodeState]:
         """Return the state of every node."""
-        return dict(self.outlook().states)
+        now_s = self._clock.monotonic_s()
+        return {live.record.node: self._state(live, now_s) for live in self.all()}
+
+    def _state(self, live: LiveNode, now_s: float) -> NodeState:
+        return state_of(
+            _observed(live), now_s=now_s, started_s=self._started_s, timers=self._timers
+        )
 
     def absent(self) -> frozenset[NodeId]:
         """Return the nodes whose copies a new file must not count on: down, lost or refused."""
@@ -463,6 +459,17 @@ def space_of(nodes: Iterable[LiveNode]) -> tuple[int, int]:
     return (
         sum(record.capacity_bytes for record in records),
         sum(record.used_bytes for record in records),
+    )
+
+
+def _observed(live: LiveNode) -> Observation:
+    return Observation(
+        live.record.node,
+        live.last_heartbeat_s,
+        draining=live.record.draining,
+        refused=bool(live.refused),
+        standing=live.record.standing,
+        known_s=live.known_s,
     )
 
 

@@ -23,6 +23,7 @@ from tests.simulation.houses.people import Resident
 from tests.simulation.houses.troubles import Troubles
 from tests.simulation.judge import Judge
 from tests.simulation.member import Member
+from tests.simulation.pace import busy
 from tests.simulation.process import BrokenPromiseError
 from tests.simulation.scenario import FAULTY_PART, QUIET_PART, READ_MOST
 from tests.simulation.stage import Stage
@@ -46,7 +47,7 @@ class Federation(Stage):
 
     def __init__(self, seed: int, minutes: float) -> None:
         """Prepare; nothing happens before :meth:`run`."""
-        super().__init__(seed, minutes)
+        super().__init__(seed, minutes, busy(minutes))
         chance = random.Random(f"{seed} federation")
         count = 3 if chance.random() < THREE_SHARE else 2
         self._introductions = Folder() if chance.random() < BY_FOLDER_SHARE else None

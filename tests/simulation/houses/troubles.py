@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from collective.core.units import Address
-from tests.simulation.clients import rarely
-from tests.simulation.faults import FAULTS_LEAST
 from tests.simulation.houses.hostility import Forger, PeerLies
 from tests.simulation.link_faults import BY_MESSAGE, THIN, LinkFaults
 from tests.simulation.link_faults import KINDS as LINK_KINDS
@@ -128,16 +126,17 @@ class Troubles:
 
     async def run(self, until_s: float) -> None:
         """Let things go wrong until ``until_s``."""
-        loop, minutes = self._houses[0].loop, self._houses[0].minutes
+        loop, pace = self._houses[0].loop, self._houses[0].pace
         await asyncio.sleep(5.0)
-        least = FAULTS_LEAST * min(1.0, minutes / 10)
-        while loop.now_s < until_s or (self._count() < least and loop.now_s < 2 * until_s):
+        while loop.now_s < until_s or (
+            self._count() < pace.faults_least and loop.now_s < 2 * until_s
+        ):
             before = self._count()
             (kind,) = self._chance.choices(list(self._kinds), self._weights)
             self._houses[0].faults.begin(self._kinds[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind.removeprefix(BETWEEN) in BY_MESSAGE:
-                await asyncio.sleep(self._chance.expovariate(1 / (PAUSE_S * rarely(minutes))))
+                await asyncio.sleep(self._chance.expovariate(1 / (PAUSE_S * pace.rarer)))
 
     def _count(self) -> int:
         return sum(n for what, n in self._trace.counts.items() if what.startswith("fault"))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 import structlog
@@ -23,6 +24,7 @@ from collective.core.log_rate import LINES_BURST
 from collective.core.paths import FilePath
 from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.exchange.own_record import OwnRecord
+from collective.federation.links import peer_links
 from collective.federation.links.peer_links import (
     EXCHANGE_S,
     OWN_MOST_S,
@@ -149,6 +151,20 @@ async def test_a_link_is_there_while_its_peer_is_one(alice: House) -> None:
         pass
     await alice.book.accept(alice.operator, signed_of(BOBS, 2), replaces=False)
     assert end.links.to(BOB) is not link
+
+
+async def test_without_a_peer_the_worker_sleeps_until_one_comes(alice: House) -> None:
+    with mock.patch.object(peer_links, "TICK_S", 0.0):
+        end = end_of(alice)
+        worker = end.links.worker()
+        waiting = asyncio.create_task(worker.wait())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not waiting.done(), "there is nobody to ask"
+        await alice.book.accept(alice.operator, signed_of(BOBS), replaces=False)
+        await waiting
+        await worker.wait()  # and from now on it looks again and again
+        await end.links.close()
 
 
 async def test_one_that_waits_has_no_link_and_is_told_of_with_its_fingerprint(alice: House) -> None:
