@@ -6,8 +6,8 @@ ONCE ?=
 PYTEST_ARGS ?=
 PREFIX ?= $(HOME)/.local/share/collective
 BINDIR ?= $(HOME)/.local/bin
-# One worker more than cores: tests with real processes wait now and then.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
+# Two workers more than cores: tests with real processes wait for most of their time.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 2)
 PARALLEL ?= -n $(WORKERS) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 120
 SEEDS ?= 400

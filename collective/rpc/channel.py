@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collective.rpc.batching.calling import CallBatches
 
 S = TypeVar("S")
+_DIGEST_BYTES: Final = 32
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 _UNIX_MS: Final = re.compile(r"[0-9]{1,15}\Z")
 
@@ -310,7 +311,8 @@ class RpcChannel(Channel):
             self._hear_authority(bytes.fromhex(said))
 
     def _hear_authority(self, digest: bytes) -> None:
-        self._newest_authority = digest
+        if len(digest) == _DIGEST_BYTES:
+            self._newest_authority = digest
 
     async def _create_connection(self) -> H2Protocol:
         if self._is_closed:

@@ -65,6 +65,8 @@ class OpenConnection:
     """Of a gRPC connection: has its calls."""
     used_s: float = field(init=False)
     """When it was last seen in use."""
+    exchanges: int = 0
+    """Exchanges of batched calls on it."""
 
     def __post_init__(self) -> None:
         """Count as used when it is opened."""

@@ -21,7 +21,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Handler, Server, Stream
 from h2.exceptions import ProtocolError as H2ProtocolError
 
-from collective.core.errors import CollectiveError, RejectedError
+from collective.core.errors import BusyError, CollectiveError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.core.log_rate import LogRate
 from collective.core.units import Address
@@ -30,6 +30,7 @@ from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import goaway
 from collective.rpc.acceptor import Door
+from collective.rpc.batching.bounds import EXCHANGES_MAX
 from collective.rpc.batching.rule import EXCHANGE
 from collective.rpc.batching.serving import Batches
 from collective.rpc.connection_limits import (
@@ -327,7 +328,7 @@ class TlsListener(Server):
             connection.used_s = self._clock.monotonic_s()
             bounded = cast("BoundedStream", stream._stream)  # noqa: SLF001 - made by BoundedH2Protocol
             if name == EXCHANGE:
-                await self._exchange(stream, bounded, connection.peer, _host(peer.addr()))
+                await self._exchange(stream, bounded, connection, _host(peer.addr()))
                 return
             if name.startswith(_HEALTH):
                 time_ms = str(int(self._clock.wall_s() * 1000))
@@ -343,16 +344,29 @@ class TlsListener(Server):
         event.method_func = served
 
     async def _exchange(
-        self, stream: Stream[Any, Any], bounded: BoundedStream, peer: Certified | None, source: str
+        self,
+        stream: Stream[Any, Any],
+        bounded: BoundedStream,
+        connection: OpenConnection,
+        source: str,
     ) -> None:
         """Serve an exchange of batches; it is no call itself: those that it carries are."""
+        peer = connection.peer
         if bounded.share is not None or peer is None:
             # what another member holds is counted by the call
             raise GRPCError(Status.UNIMPLEMENTED, "Calls of another member go by themselves.")
+        connection.exchanges += 1
         try:
+            if connection.exchanges > EXCHANGES_MAX:
+                raise BusyError(f"A connection has {EXCHANGES_MAX} exchanges of calls at most.")
             await self._batches.serve(stream, peer, source)
         except CollectiveError as error:
+            self._log.debug(
+                "exchange ended", peer=str(peer.identity), source=source, reason=error.message
+            )
             await _H2End(stream).fail(error, "")
+        finally:
+            connection.exchanges -= 1
 
     def _connection_of(self, peer: Any) -> OpenConnection:
         transport = peer._transport.transport  # noqa: SLF001 - grpclib gives no other way

@@ -21,13 +21,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.decisions import copies as copy_decisions
 from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite.changes import rows as change_rows
 from collective.catalog.sqlite.collection import guarded
 from collective.catalog.sqlite.collection import unreferenced as catalog_collection
 from collective.catalog.sqlite.copies import copies, inventories, quarantine
 from collective.catalog.sqlite.files import uploads
 from collective.catalog.sqlite.names import name_removal
 from collective.catalog.sqlite.nodes import removal, restores
-from collective.catalog.sqlite.store import checkpoints, writer
+from collective.catalog.sqlite.store import checkpoints, sweeping, writer
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
 from collective.core import limits
@@ -153,10 +154,12 @@ def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
         after = attempt(self, job, book)
         rows = self._db.total_changes() - before
         process = PROCESS.get()
-        is_inventory = _module_of(job.operation) == inventories.__name__
+        where = _module_of(job.operation)
+        is_inventory = where == inventories.__name__
         most = INVENTORY_ROWS_MOST if is_inventory else CHANGED_ROWS_MOST
         if rows > most and process is not None and process.alive:
-            process.errors.append(BrokenPromiseError(f"one change of {rows} rows holds the writer"))
+            text = f"one change of {rows} rows, of {where}, holds the writer"
+            process.errors.append(BrokenPromiseError(text))
         return after
 
     return attempted
@@ -210,6 +213,9 @@ def _small(put: Put) -> None:
     put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
     put(catalog_collection, "IN_TURN", 8)
     put(uploads, "CLEAR_AT_COMMIT", 8)
+    put(change_rows, "PRUNED_AT_ONCE", 8)
+    for ended in ("_GRANTS", "_CODES", "_REDEMPTIONS", "_CERTIFICATES"):
+        put(sweeping, ended, 16)
     put(checkpoints, "LOG_PAGES", 60)
     put(collector, "BATCH", 16)
     put(repair, "PAGE", 8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -32,6 +32,7 @@ from collective.core.errors import (
 from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings
 from collective.core.small_files import read_small
+from collective.core.units import Address
 from collective.core.work import retry
 from collective.core.world import World
 from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
@@ -40,6 +41,7 @@ from collective.pki.invite_code import InviteCode, parse
 from collective.pki.pem_files import load_or_create_key, write_certificate
 from collective.pki.renewal_times import has_expired
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path, save_notes
+from collective.roles.node.member_addresses import useful
 from collective.rpc.links import Links
 
 NO_CODE: Final = "none"
@@ -184,7 +186,9 @@ class Enrolment:
                 "an id that is free."
             )
         place = CertDir(self._settings.cert_dir, joined.member)
-        notes = NodeNotes(None, joined.coordinator_addresses, tuple(code.addresses))
+        notes = NodeNotes(
+            None, _coordinators(joined.coordinator_addresses, code.addresses), code.addresses
+        )
 
         def keep() -> Credentials:
             save_notes(record_path(self._settings.cert_dir, node), notes, self._disk)
@@ -276,3 +280,8 @@ class Enrolment:
         fresh = old.renewed(joined.certificate)
         write_certificate(old.certificate_path, joined.certificate, disk=self._disk)
         return replace(found, credentials=fresh)
+
+
+def _coordinators(told: Sequence[Address], joined_by: Sequence[Address]) -> tuple[Address, ...]:
+    """Return where to look for the coordinator, as it said; all of it where nothing of that seems useful."""
+    return useful(tuple(told), tuple(joined_by)) or tuple(told)

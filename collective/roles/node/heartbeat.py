@@ -139,8 +139,8 @@ class Heartbeat(Worker):
                 sent_s=sent_s,
                 received_s=received_s,
             )
-            await self._channel.hear(whereabouts_from(answer))
             self._answered_s = received_s
+            await self._channel.hear(whereabouts_from(answer))
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
 

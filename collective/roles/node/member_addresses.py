@@ -19,7 +19,7 @@ from collective.model.nodes import Whereabouts
 from collective.roles.node.enrolment_notes import NodeNotes, save_notes
 
 KEPT_MAX: Final = 16
-"""Addresses that are known of each; the oldest go first."""
+"""Addresses that are known of each."""
 
 
 def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:
@@ -32,14 +32,22 @@ def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Ad
     return found
 
 
-def followed(told: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Address, ...]:
-    """Return ``told`` before what else was ``known``: that may be a way which the coordinator knows nothing of.
+def useful(told: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return those ``told`` that can lead from here to where ``known`` addresses led.
 
     A coordinator to which no address was given tells its own loopback; elsewhere that leads nowhere.
     """
     is_here = any(one.is_loopback for one in known)
-    useful = [one for one in told if is_here or not one.is_loopback]
-    return tuple(dict.fromkeys((*useful, *known)))[:KEPT_MAX]
+    return tuple(one for one in told if is_here or not one.is_loopback)
+
+
+def followed(told: tuple[Address, ...], known: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return ``told`` before what else was ``known``: that may be a way which the coordinator knows nothing of.
+
+    Where they are too many, the last one stays: it is the one that the node joined by.
+    """
+    found = tuple(dict.fromkeys((*useful(told, known), *known)))
+    return found if len(found) <= KEPT_MAX else (*found[: KEPT_MAX - 1], found[-1])
 
 
 class MemberAddresses:

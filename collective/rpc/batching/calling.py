@@ -14,13 +14,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import structlog
 from grpclib.const import Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from grpclib.stream import StreamIterator
 
-from collective.core.errors import CollectiveError, RejectedError, UnreachableError, first_error
+from collective.core.errors import (
+    CollectiveError,
+    InternalError,
+    RejectedError,
+    UnreachableError,
+    first_error,
+)
 from collective.rpc.batching.bounds import (
     BATCH_MAX_BYTES,
     BATCH_MAX_CALLS,
@@ -39,8 +46,12 @@ from collective.rpc.headers import REQUEST_ID_KEY
 if TYPE_CHECKING:
     from collective.rpc.channel import RpcStream
 
+_CLOSED: Final = "The channel has been closed."
 IDLE_S: Final = 5.0
 """An exchange without calls ends after that: a connection that only stands is in nobody's use."""
+
+
+_log = structlog.get_logger("collective.rpc.batching")
 
 
 class NotServedError(RejectedError):
@@ -209,6 +220,8 @@ class CallBatches:
         """End the exchange; its calls fail with UnreachableError."""
         for task in self._tasks:
             task.cancel()
+        if self._exchange is not None:  # a task that has not begun fails nothing itself
+            self._exchange.fail(UnreachableError(_CLOSED))
 
     async def ended(self) -> None:
         """Return when nothing of this runs any more, after :meth:`close`."""
@@ -216,17 +229,22 @@ class CallBatches:
             await asyncio.wait(self._tasks)
 
     async def _run(self, exchange: _Exchange) -> None:
-        error: CollectiveError = UnreachableError("The channel has been closed.")
+        error: CollectiveError = UnreachableError(_CLOSED)
         try:
             async with self._open_stream() as stream:
                 await stream.send_request()
                 await self._exchange_batches(exchange, stream)
+            error = UnreachableError("The server ended the exchange of calls; try again.")
         except CollectiveError as failed:
             error = failed
             cause = failed.__cause__
             if isinstance(cause, GRPCError) and cause.status is Status.UNIMPLEMENTED:
                 self.is_refused = True
                 error = NotServedError(failed.message)
+        except Exception as failed:  # noqa: BLE001 - the callers are told, and the log
+            error = InternalError("An exchange of calls failed in this program; try again.")
+            error.__cause__ = failed
+            _log.exception("exchange failed")
         finally:
             exchange.fail(error)
 

@@ -24,6 +24,7 @@ from collective.rpc.batching.bounds import (
     ANSWER_MAX_BYTES,
     BATCH_MAX_BYTES,
     BATCH_MAX_CALLS,
+    CALL_MAX_BYTES,
     UNDER_WAY_MAX,
 )
 from collective.rpc.batching.rule import ALONE
@@ -169,6 +170,8 @@ class _Exchange:
             if running is not None:
                 running.cancel()
         for call in batch.calls:
+            if len(call.message) > CALL_MAX_BYTES:
+                raise UsageError(f"A call in a batch has at most {CALL_MAX_BYTES} bytes.")
             await self._places.acquire()
             if call.number in self._running:
                 raise UsageError(f"There is a call {call.number} under way already.")

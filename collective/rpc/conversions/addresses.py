@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from collective.core.errors import UsageError
@@ -29,3 +30,14 @@ def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
         if len(message.host) > _HOST_MAX_CHARS or not message.host.isprintable():
             raise UsageError("The host of an address is too long or holds control characters.")
     return tuple(Address(message.host, message.port) for message in messages)
+
+
+def usable_addresses(
+    messages: Sequence[pb.Address], most: int = ADDRESSES_MAX
+) -> tuple[Address, ...]:
+    """Return those of the first ``most`` that are addresses: for who is told them, one may do."""
+    found: list[Address] = []
+    for message in messages[:most]:
+        with suppress(UsageError):
+            found += addresses_from([message])
+    return tuple(found)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
-from collective.core.errors import UsageError
-from collective.core.units import Address
 from collective.model.trust import JoinAnswer, TrustedAuthorities
-from collective.rpc.conversions.addresses import address_messages, addresses_from
+from collective.rpc.conversions.addresses import address_messages, usable_addresses
 from collective.rpc.conversions.rights import terms_message, terms_told
-from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 
 GRANTS_MAX: Final = 1000
@@ -46,18 +41,9 @@ def join_answer_from(message: pb.JoinResponse) -> JoinAnswer:
         member=message.member_id,
         domain=message.domain,
         collective_name=message.collective_name,
-        addresses=_usable(message.coordinator_addresses[:ADDRESSES_MAX]),
+        addresses=usable_addresses(message.coordinator_addresses, ADDRESSES_MAX),
         identity=message.identity,
         granted_by=message.granted_by,
         grants=[terms_told(one) for one in message.grants[:GRANTS_MAX]],
         grants_expire_ms=message.grants_expire_ms,
     )
-
-
-def _usable(messages: Sequence[common_pb.Address]) -> tuple[Address, ...]:
-    """Return the addresses that are some: by now the code is redeemed, and one may do."""
-    found: list[Address] = []
-    for message in messages:
-        with suppress(UsageError):
-            found += addresses_from([message])
-    return tuple(found)

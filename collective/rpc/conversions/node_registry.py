@@ -20,7 +20,7 @@ from collective.model.nodes import (
     Whereabouts,
 )
 from collective.placement.challenges import Answer
-from collective.rpc.conversions.addresses import addresses_from
+from collective.rpc.conversions.addresses import addresses_from, usable_addresses
 from collective.rpc.gen.collective.v1 import node as node_pb
 
 PAGE_MAX_COPIES: Final = 50_000
@@ -121,9 +121,9 @@ def heartbeat_answer_message(answer: HeartbeatAnswer) -> node_pb.HeartbeatRespon
 
 
 def whereabouts_from(answer: node_pb.HeartbeatResponse) -> Whereabouts:
-    """Return where the coordinator that answered says that it can be found; UsageError for what is none."""
+    """Return where the coordinator that answered says that it can be found, without what is no address."""
     return Whereabouts(
-        addresses_from(answer.coordinator_addresses), addresses_from(answer.bootstrap_addresses)
+        usable_addresses(answer.coordinator_addresses), usable_addresses(answer.bootstrap_addresses)
     )
 
 

@@ -13,6 +13,8 @@ from collective.transfer.engine.node_health import NodeHealth
 
 RELAY_AFTER_NODES: Final = 2
 """Nodes that cannot be reached directly, with none ever having been, before relay is tried."""
+CUT_OFF_FOR_S: Final = 600.0
+"""How long nodes that were not reached say that there is no direct way."""
 RELAYED_FIRST: Final = 8
 """Relayed answers after which a hint that there is no direct way is put to the test: what ends before
 gains nothing by a direct way."""
@@ -22,7 +24,8 @@ class RouteChoice:
     """Direct first; relay where no node can be reached directly; remembered for the life of the engine.
 
     One node that cannot be reached is dead; several, with none that ever answered, mean that there is
-    no direct way: this process is *cut off*.  While an attempt is *overdue*, transfers are relayed, and
+    no direct way: this process is *cut off*, for ten minutes.  So it is where of all nodes that ever
+    answered none can be reached any more: a machine is carried from one network to another.  While an attempt is *overdue*, transfers are relayed, and
     whether there is a direct way stays open until it ends.
     """
 
@@ -50,7 +53,8 @@ class RouteChoice:
         self._direct_worked = False
         self._overdue: set[SpiffeId] = set()
         """Nodes to which a direct attempt has been under way for too long to wait for it."""
-        self._unreached: set[SpiffeId] = set()
+        self._unreached: dict[SpiffeId, float] = {}
+        """Nodes that were not reached directly, and when (monotonic)."""
 
     @property
     def mode(self) -> RouteMode:
@@ -65,8 +69,10 @@ class RouteChoice:
 
     @property
     def _is_cut_off(self) -> bool:
-        is_missed = not self._direct_worked and len(self._unreached) >= self._relay_after
-        return is_missed and self._may_relay
+        if self._direct_worked or not self._may_relay:
+            return False
+        since_s = self._health.now_s() - CUT_OFF_FOR_S
+        return sum(at_s >= since_s for at_s in self._unreached.values()) >= self._relay_after
 
     def is_outdated(self, route: Route) -> bool:
         """Whether ``route`` begins at a node, where it was found meanwhile that none can be reached.
@@ -79,6 +85,7 @@ class RouteChoice:
         """Note that the first hop of a route of ``mode`` answered."""
         if mode is RouteMode.DIRECT:
             self._direct_worked = True
+            self._unreached.clear()
             self._overdue.clear()
             self._hinted = 0
         elif self._hinted:
@@ -104,7 +111,9 @@ class RouteChoice:
                 self._health.avoid(node)
             return
         was_cut_off = self._is_cut_off
-        self._unreached.add(node)
+        self._unreached[node] = self._health.now_s()
+        if self._direct_worked and self._health.are_all_out_of_reach(self._unreached):
+            self._direct_worked = False  # this machine may be in another network by now
         if self.mode is RouteMode.DIRECT:
             self._health.avoid(node)
         elif not was_cut_off:

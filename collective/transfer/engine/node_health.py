@@ -7,7 +7,7 @@ opinions expire.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from collective.core.clock import Clock
@@ -26,6 +26,14 @@ class NodeHealth:
         self._clock = clock
         self._seen: dict[SpiffeId, float] = {}
         self._avoid: dict[SpiffeId, float] = {}
+
+    def now_s(self) -> float:
+        """Return the time, monotonic."""
+        return self._clock.monotonic_s()
+
+    def are_all_out_of_reach(self, unreached: Container[SpiffeId]) -> bool:
+        """Whether nodes gave signs of life once, and every one of them is among ``unreached``."""
+        return bool(self._seen) and all(node in unreached for node in self._seen)
 
     def alive(self, node: SpiffeId) -> None:
         """Note that ``node`` moved bytes or answered just now."""

@@ -13,6 +13,7 @@ from grpclib.const import Cardinality
 from grpclib.const import Status as GrpcStatus
 
 from collective.core.errors import (
+    BusyError,
     NotFoundError,
     PermissionDeniedError,
     ShutOutError,
@@ -26,7 +27,12 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc import context
 from collective.rpc.batching import calling, serving
-from collective.rpc.batching.bounds import BATCH_MAX_CALLS, UNDER_WAY_MAX
+from collective.rpc.batching.bounds import (
+    BATCH_MAX_CALLS,
+    CALL_MAX_BYTES,
+    EXCHANGES_MAX,
+    UNDER_WAY_MAX,
+)
 from collective.rpc.batching.rule import EXCHANGE, FIRST_ALONE
 from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective.v1.batches import (
@@ -450,6 +456,59 @@ async def test_a_batch_beyond_the_protocol_ends_the_exchange(
             await send_them(served)
         assert isinstance(first_error(caught.value), UsageError)
         await method.until(lambda: served.listener.active_calls == 0)
+
+
+async def test_a_call_that_is_too_large_for_a_batch_ends_the_exchange(
+    pki: Pki, serve: Serve
+) -> None:
+    async def send_it(served: Served) -> None:
+        async with exchange(served, pki) as by_hand:
+            large = call_of(1)
+            large.message = bytes(CALL_MAX_BYTES + 1)
+            by_hand.send(large)
+            await by_hand.answer()
+
+    async with serve() as served:
+        with pytest.raises(ExceptionGroup) as caught:
+            await send_it(served)
+        assert isinstance(first_error(caught.value), UsageError)
+
+
+async def test_a_connection_has_few_exchanges(pki: Pki, serve: Serve) -> None:
+    """Else each of a hundred streams would have a hundred calls under way."""
+    async with serve() as served, batching(served, pki) as channel:
+        method = Method(served.overview)
+
+        async def exchanging(number: int) -> None:
+            made = Exchange(channel)
+            made.send(call_of(number))
+            await made.run()
+
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(exchanging(n)) for n in range(EXCHANGES_MAX)]
+            await method.begun(f"n-{n}" for n in range(EXCHANGES_MAX))
+            with pytest.raises(BusyError, match="exchanges"):
+                await exchanging(EXCHANGES_MAX)
+            for task in running:
+                task.cancel()
+
+
+async def test_a_call_begun_as_the_channel_closes_is_told(pki: Pki, serve: Serve) -> None:
+    async with serve() as served, batching(served, pki) as channel:
+        Method(served.overview)
+        calling_it = asyncio.create_task(get(channel, "x", 60.0))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await channel.aclose()
+            with pytest.raises(UnreachableError, match="closed"):
+                await calling_it
+
+
+async def test_a_hint_of_a_ca_that_is_none_is_passed_over(pki: Pki, serve: Serve) -> None:
+    async with serve(newest_authority=lambda: bytes(100)) as served:
+        async with batching(served, pki) as channel:
+            await get(channel, "x")
+            assert channel.newest_authority == b""
 
 
 async def test_a_server_begins_no_more_than_the_bound(pki: Pki, serve: Serve) -> None:

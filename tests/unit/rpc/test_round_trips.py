@@ -39,10 +39,19 @@ from collective.model.status import (
     Totals,
 )
 from collective.model.trust import JoinAnswer, Phase, Revoked, RotationProgress, TrustedAuthorities
-from collective.rpc.conversions import datastores, grants, joining, node_status, people, status
+from collective.rpc.conversions import (
+    datastores,
+    grants,
+    joining,
+    node_registry,
+    node_status,
+    people,
+    status,
+)
 from collective.rpc.conversions import trust as trusts
 from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
+from collective.rpc.gen.collective.v1 import node as node_pb
 from collective.rpc.remote.answers import taken
 
 ALICE = Domain("home.alice")
@@ -261,3 +270,13 @@ def test_of_the_addresses_in_an_answer_those_that_are_some_are_taken() -> None:
     message = bootstrap_pb.JoinResponse(coordinator_addresses=[common_pb.Address(host="h"), *hosts])
     found = taken(joining.join_answer_from, message).addresses
     assert [address.host for address in found] == [f"h{number}" for number in range(31)]
+
+
+def test_an_address_that_is_none_keeps_no_node_from_hearing_the_rest() -> None:
+    told = node_pb.HeartbeatResponse(
+        coordinator_addresses=[
+            common_pb.Address(host="home.example"),
+            common_pb.Address(host="nas.lan", port=8001),
+        ]
+    )
+    assert node_registry.whereabouts_from(told).coordinator == (Address("nas.lan", 8001),)

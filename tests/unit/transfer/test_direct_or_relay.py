@@ -7,7 +7,7 @@ import pytest
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.model.transfers import RouteMode
-from collective.transfer.engine.direct_or_relay import RELAYED_FIRST, RouteChoice
+from collective.transfer.engine.direct_or_relay import CUT_OFF_FOR_S, RELAYED_FIRST, RouteChoice
 from collective.transfer.engine.node_health import NodeHealth
 
 DIRECT, RELAY = RouteMode.DIRECT, RouteMode.RELAY
@@ -118,3 +118,27 @@ def test_there_is_no_relay_where_it_may_not_be(health: NodeHealth) -> None:
     assert not choice.is_open
     assert choice.mode is DIRECT
     assert health.avoided() == (ONE, TWO, THREE)
+
+
+def test_a_machine_that_is_carried_out_of_its_network_relays(
+    choice: RouteChoice, health: NodeHealth
+) -> None:
+    for node in (ONE, TWO):
+        health.alive(node)
+    choice.worked(DIRECT)
+    choice.unreachable(DIRECT, ONE)
+    assert choice.mode is DIRECT, "one that is dead among others"
+    choice.unreachable(DIRECT, TWO)
+    assert choice.mode is RELAY
+    assert health.avoided() == ()
+
+
+def test_a_process_that_was_cut_off_looks_for_a_direct_way_again() -> None:
+    clock = ManualClock()
+    choice = RouteChoice(NodeHealth(clock))
+    for node in (ONE, TWO):
+        choice.missed(node)
+    assert choice.mode is RELAY
+    clock.advance(CUT_OFF_FOR_S + 1)
+    assert choice.mode is DIRECT
+    assert choice.is_open

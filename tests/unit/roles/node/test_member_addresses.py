@@ -56,7 +56,7 @@ def test_what_is_told_comes_before_what_was_known() -> None:
 
 def test_addresses_are_bounded() -> None:
     many = tuple(Address(f"h{n}", 1) for n in range(KEPT_MAX))
-    assert followed((VPN,), many) == (VPN, *many[:-1])
+    assert followed((VPN,), many) == (VPN, *many[:-2], many[-1])
 
 
 def test_a_loopback_address_of_another_machine_is_left_out() -> None:
@@ -94,3 +94,9 @@ async def test_settings_that_change_keep_what_was_told(tmp_path: Path) -> None:
     assert json.loads(bench.path.read_text())["coordinator_addresses"][0] == str(VPN)
     bench.addresses.move(ServeSettings(roles=frozenset({"node"}), coordinator_address=HERE))
     assert bench.addresses.coordinator == (HERE, VPN, LAN)
+
+
+def test_the_address_that_the_node_joined_by_stays_whatever_is_told() -> None:
+    joined = Address("alice.example.org", 8001)
+    told = tuple(Address(f"h{n}", 1) for n in range(KEPT_MAX + 4))
+    assert followed(told, (joined,))[-1] == joined

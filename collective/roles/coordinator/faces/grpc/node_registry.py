@@ -29,7 +29,7 @@ _PAGE_IDLE_S: Final = 60.0
 
 
 class Findable(Protocol):
-    """A coordinator."""
+    """Something that says where it is found."""
 
     @property
     def whereabouts(self) -> Whereabouts:
