@@ -27,7 +27,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from collective.client.collective import Collective
 from collective.client.files.interface import FileReader, Files, FileWriter, OpenFile
@@ -35,6 +35,7 @@ from collective.client.files.outcomes import Outcome
 from collective.client.logins import Login, Logins
 from collective.client.options import ClientOptions
 from collective.client.trees.result import TreeResult
+from collective.core.errors import UnreachableError
 from collective.core.units import Address
 from collective.core.world import World, real_world
 from collective.model.changes import Attributes, Precondition
@@ -65,18 +66,19 @@ class _Signal:
     """
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.is_set = False
         self._waking = threading.Lock()
         self._waking.acquire()
 
     def set(self) -> None:
-        """Say that it has happened; called once."""
-        self._is_set = True
-        self._waking.release()
+        """Say that it has happened; called once, or by the same thread again."""
+        if not self.is_set:
+            self.is_set = True
+            self._waking.release()
 
     def wait(self) -> None:
         """Return once it has."""
-        while not self._is_set:
+        while not self.is_set:
             self._waking.acquire(timeout=LOOK_S)
 
 
@@ -99,10 +101,20 @@ class _Outcome(Generic[T]):
         finally:
             self.done.set()
 
+    def fail(self, error: Exception) -> None:
+        """End it by ``error``, unless it has ended."""
+        if not self.done.is_set:
+            self._error = error
+            self.done.set()
+
     def result(self) -> T:
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # it is there
+
+
+def _closed() -> UnreachableError:
+    return UnreachableError("This connection is closed; connect again.")
 
 
 class Portal:
@@ -117,6 +129,10 @@ class Portal:
         self._began = _Signal()
         self._ended = _Signal()
         self._failure: OSError | None = None
+        self._pending: set[_Outcome[Any]] = set()
+        """Calls whose threads wait."""
+        self._is_over = False
+        """Whether the loop runs nothing more; what is pending after that fails itself."""
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -130,7 +146,7 @@ class Portal:
         finally:
             self._began.wait()
             if self._loop is not None:
-                with suppress(RuntimeError):  # it has ended
+                with suppress(UnreachableError):  # it has ended
                     self._call_soon(self._end)
             self._ended.wait()
             self._pool.abandon()
@@ -141,6 +157,9 @@ class Portal:
         except OSError as error:  # there is no loop to be had, for want of descriptors perhaps
             self._failure = error
         finally:
+            self._is_over = True
+            for outcome in tuple(self._pending):
+                outcome.fail(_closed())
             if self._loop is None:
                 self._began.set()
             self._ended.set()
@@ -159,19 +178,31 @@ class Portal:
 
     def _call_soon(self, work: Callable[[], object]) -> None:
         assert self._loop is not None, "enter it first"
-        self._loop.call_soon_threadsafe(work)
+        if self._is_over:
+            raise _closed()
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError as error:  # the loop has ended
+            raise _closed() from error
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return what ``work`` comes to in the loop.
 
         What interrupts this thread meanwhile (Ctrl-C) cancels it, and is raised once that has ended.
+        UnreachableError where the loop has ended, or ends meanwhile.
         """
         outcome: _Outcome[T] = _Outcome()
 
         def begin() -> None:
             assert self._group is not None
-            if not outcome.is_dropped:
-                outcome.task = self._group.create_task(outcome.carry(work))
+            if outcome.is_dropped:
+                return
+            carrying = outcome.carry(work)
+            try:
+                outcome.task = self._group.create_task(carrying)
+            except RuntimeError:  # the group has ended
+                carrying.close()
+                outcome.fail(_closed())
 
         def cancel() -> None:
             outcome.is_dropped = True
@@ -180,13 +211,17 @@ class Portal:
             else:
                 outcome.done.set()
 
+        self._pending.add(outcome)
         try:
             self._call_soon(begin)
             outcome.done.wait()
         except BaseException:
-            self._call_soon(cancel)
-            outcome.done.wait()
+            with suppress(UnreachableError):
+                self._call_soon(cancel)
+                outcome.done.wait()
             raise
+        finally:
+            self._pending.discard(outcome)
         return outcome.result()
 
     @contextmanager
@@ -225,7 +260,8 @@ class Portal:
                     return
                 yield item  # type: ignore[misc]  # it is there
         finally:
-            self.call(close)
+            with suppress(UnreachableError):  # then it was closed with the loop
+                self.call(close)
 
 
 class Held(Generic[T]):

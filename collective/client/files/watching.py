@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
-from collective.core.errors import AwayError, BusyError, UnreachableError
+from collective.core.errors import BusyError, UnreachableError
 from collective.model.watching import Cursor, ListAnew, Since
 
 RETRY_S: Final = 60.0
 """A coordinator that restarts, or cannot be reached, is asked again for so long."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
+AT_ONCE_S: Final = 0.5
+"""Nothing that is told sooner did not wait, as of a coordinator that is about to end."""
 
 Ask = Callable[[Cursor | None], Awaitable[Since]]
 """Waits for a first change since a cursor."""
@@ -24,16 +26,22 @@ async def watching(ask: Ask, cursor: Cursor | None) -> AsyncGenerator[Since]:
     failing_s: float | None = None
     pause_s = FIRST_PAUSE_S
     while True:
+        asked_s = now_s()
         try:
             found = await ask(cursor)
-        except (UnreachableError, BusyError) as error:
-            failing_s = now_s() if failing_s is None else failing_s
-            if isinstance(error, AwayError) or now_s() - failing_s + pause_s > RETRY_S:
+        except (UnreachableError, BusyError):
+            if failing_s is None or now_s() - asked_s > LONGEST_PAUSE_S:  # it stood until now
+                failing_s = now_s()
+            if now_s() - failing_s + pause_s > RETRY_S:
                 raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            continue
-        failing_s, pause_s = None, FIRST_PAUSE_S
-        cursor = found.cursor
-        if isinstance(found, ListAnew) or found.changes:
-            yield found
+        else:
+            failing_s, cursor = None, found.cursor
+            if isinstance(found, ListAnew) or found.changes:
+                pause_s = FIRST_PAUSE_S
+                yield found
+                continue
+            if now_s() - asked_s >= AT_ONCE_S:
+                pause_s = FIRST_PAUSE_S
+                continue
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

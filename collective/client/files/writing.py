@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from collective.core.errors import first_error
+from collective.core.errors import UsageError, first_error
 from collective.model.entries import Entry
 
 WAITING_MAX: Final = 1
@@ -24,6 +24,7 @@ class PieceWriter:
         """Take pieces."""
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_MAX)
         self._entry: Entry | None = None
+        self._is_left = False
 
     @property
     def entry(self) -> Entry:
@@ -32,7 +33,9 @@ class PieceWriter:
         return self._entry
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add ``data`` to the end."""
+        """Add ``data`` to the end; UsageError once the writer was left."""
+        if self._is_left:
+            raise UsageError("This writer was left; open another.")
         if data:
             await self._pieces.put(bytes(data))
 
@@ -43,7 +46,12 @@ class PieceWriter:
 
     async def finish(self) -> None:
         """Say that nothing more comes."""
+        self._is_left = True
         await self._pieces.put(None)
+
+    def leave(self) -> None:
+        """Take nothing more."""
+        self._is_left = True
 
     def stored(self, entry: Entry) -> None:
         """Keep what came of it."""
@@ -64,8 +72,10 @@ async def writing(store: Store) -> AsyncIterator[PieceWriter]:
             try:
                 yield writer
             except BaseException:
+                writer.leave()
                 storing.cancel()
                 raise
             await writer.finish()
     except BaseExceptionGroup as failed:
-        raise first_error(failed) from failed
+        error = first_error(failed)
+        raise error from error.__cause__  # the body's own error keeps its cause

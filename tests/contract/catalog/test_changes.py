@@ -10,6 +10,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
+from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
@@ -163,3 +164,27 @@ async def test_one_who_waits_misses_no_change_and_is_woken_by_no_other(engines: 
         assert not await waiter.rung(never)
     with catalog.changes.waiting(p("/b")) as waiter:
         assert not await waiter.rung(never), "the process is about to end"
+
+
+async def test_a_page_that_is_cut_by_its_size_leaves_no_tree_out(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that changes again behind the cut is told again; what was told of it before stays told."""
+    catalog = await engines.open()
+    await make(catalog, "/s", "/w", "/s/t", "/s/t/inside", "/w/b", "/w/c")
+    cursor = await cursor_of(catalog, p("/w"))
+    await catalog.names.move(OPERATOR, p("/s/t"), p("/w/t"), condition=ANY)
+    for name in ("b", "c", "t"):
+        await catalog.names.set_attributes(
+            OPERATOR, p(f"/w/{name}"), modified_ns=1, mode=None, condition=ANY
+        )
+    monkeypatch.setattr(limits, "ANSWER_MAX_BYTES", 300)
+    told: list[tuple[str, bool]] = []
+    more = True
+    while more:
+        found = await catalog.changes.since(OPERATOR, p("/w"), cursor, page_size=100)
+        assert isinstance(found, Changes)
+        told += [(str(one.path), one.below) for one in found.changes]
+        cursor, more = found.cursor, found.more
+    assert ("/w/t", True) in told
+    assert {path for path, _ in told} == {"/w/b", "/w/c", "/w/t"}

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from collective.client.sync import Portal
+from collective.core.errors import UnreachableError
 from tests.worlds import REAL
 
 
@@ -241,3 +242,33 @@ def test_an_interrupt_while_a_context_is_entered_ends_it(portal: Portal) -> None
         enter()
     thread.join()
     assert waits.ended == "cancelled"
+
+
+def test_threads_that_call_while_another_one_closes_are_told() -> None:
+    for _ in range(20):
+        portal = Portal(REAL)
+        told: list[BaseException] = []
+
+        def call(portal: Portal = portal, told: list[BaseException] = told) -> None:
+            try:
+                while True:
+                    portal.call(answer)
+            except (UnreachableError, asyncio.CancelledError) as error:
+                told.append(error)
+
+        threads = [threading.Thread(target=call, daemon=True) for _ in range(4)]
+        with portal.open():
+            for thread in threads:
+                thread.start()
+            portal.call(answer)
+        for thread in threads:
+            thread.join(30)
+        assert len(told) == len(threads)
+
+
+def test_a_call_after_the_end_says_that_it_is_closed() -> None:
+    portal = Portal(REAL)
+    with portal.open():
+        pass
+    with pytest.raises(UnreachableError, match="closed"):
+        portal.call(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
@@ -29,6 +29,7 @@ from collective.catalog.sqlite.store.lives import past_of
 from collective.core import limits
 from collective.core.paths import FilePath
 from collective.model.calls import Call
+from collective.model.entries import Entry
 from collective.model.rights import Right
 from collective.model.watching import Change, Changes, Cursor, ListAnew, Since
 
@@ -72,35 +73,40 @@ class SqliteChanges:
                     raise absent(folder)
                 return ListAnew(reached(kept.newest, grants[0]))
             found = change_rows.since(db, folder, known.number, most + 1)
-            told = together(found[:most])
-            changes = self._loaded(db, told)
-            is_cut = len(changes) < len(told)
-            number = kept.newest
-            if is_cut:
-                number = told[len(changes) - 1].number
-            elif len(found) > most:
-                number = found[most - 1].number
-            more = is_cut or len(found) > most
+            fitting, entries = self._loaded(db, found[:most])
+            more = fitting < len(found)
+            changes = [
+                Change(one.touched.path, entries[one.touched.path], one.touched.below)
+                for one in together(found[:fitting])
+            ]
+            number = found[fitting - 1].number if more else kept.newest
             return Changes(reached(number, known.grant), changes, more=more)
 
         return await self._engine.read_for(caller, "changes", str(folder), work)
 
-    def _loaded(self, db: apsw.Connection, told: Sequence[Numbered]) -> Sequence[Change]:
-        """Return these changes with what is there now, as many as one answer takes."""
+    def _loaded(
+        self, db: apsw.Connection, told: Sequence[Numbered]
+    ) -> tuple[int, Mapping[FilePath, Entry | None]]:
+        """Return how many of ``told`` one answer takes, and what is at their paths now.
+
+        It is cut between changes in their order: a path that comes again later is told again then.
+        """
         default = self._engine.settings.copies
-        changes: list[Change] = []
+        entries: dict[FilePath, Entry | None] = {}
         weight = 0
-        for one in told:
+        for count, one in enumerate(told):
             path = one.touched.path
+            if path in entries:
+                continue
             found = rows.find(db, path)
             entry = None
             if found is not None:
                 entry = load_entry(db, found[0], path, copies_for(db, path, default))
             weight += len(str(path).encode()) + (0 if entry is None else weigh(entry))
-            if changes and weight > limits.ANSWER_MAX_BYTES:
-                break
-            changes.append(Change(path, entry, one.touched.below))
-        return changes
+            if entries and weight > limits.ANSWER_MAX_BYTES:
+                return count, entries
+            entries[path] = entry
+        return len(told), entries
 
     def waiting(self, folder: FilePath) -> AbstractContextManager[RingingWaiter]:
         """Return what enters as one who waits for a change in ``folder``."""
