@@ -44,7 +44,7 @@ def test_every_example_does_what_the_page_says(reader: Person, tmp_path: Path) -
         "counted 1",
         "/shared/many/7 1",
         "/shared/many/none /shared/many/none does not exist; list /shared/many to see what does.",
-        "/shared/new.txt changed False",
+        "the mirror has /shared/new.txt",
         "/shared/count 1",
         "/shared/from-a-script.txt 5",
         "/shared/hello.txt 5",

@@ -71,8 +71,11 @@ async def writing(store: Store) -> AsyncIterator[PieceWriter]:
             storing = group.create_task(run())
             try:
                 yield writer
-            except BaseException:
-                writer.leave()
+            except BaseException as error:
+                if not isinstance(
+                    error, asyncio.CancelledError
+                ):  # else what ended it is still to be told
+                    writer.leave()
                 storing.cancel()
                 raise
             await writer.finish()
