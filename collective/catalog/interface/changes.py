@@ -16,7 +16,7 @@ class Waiter(Protocol):
     async def rung(self, until_s: float) -> bool:
         """Wait until something in the folder may have changed, since the last time this returned.
 
-        False once the event loop's time is ``until_s``, and once :meth:`Changes.end_waits` was called.
+        False once the event loop's time is ``until_s``; BusyError once :meth:`Changes.end_waits` was called.
         What is elsewhere wakes nobody, save that rights changed.
         """
         ...

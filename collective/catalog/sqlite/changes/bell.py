@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from collective.catalog.decisions.changes import Touched, seen_in
+from collective.core.errors import BusyError
 from collective.core.paths import FilePath
 
 
@@ -25,16 +26,20 @@ class RingingWaiter:
         self._is_ended = is_ended
 
     async def rung(self, until_s: float) -> bool:
-        """Wait for a ring; False once it is ``until_s``, or there will be none."""
-        if self._is_ended:
-            return False
+        """Wait for a ring; False once it is ``until_s``; BusyError where there will be none."""
+        self._refuse_ended()
         try:
             async with asyncio.timeout_at(until_s):
                 await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()
-        return not self._is_ended
+        self._refuse_ended()
+        return True
+
+    def _refuse_ended(self) -> None:
+        if self._is_ended:
+            raise BusyError("The coordinator is stopping; try again later.")
 
     def ring(self, *, is_last: bool = False) -> None:
         """Wake; on any thread."""
