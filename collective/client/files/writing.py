@@ -71,10 +71,9 @@ async def writing(store: Store) -> AsyncIterator[PieceWriter]:
             storing = group.create_task(run())
             try:
                 yield writer
-            except BaseException as error:
-                if not isinstance(
-                    error, asyncio.CancelledError
-                ):  # else what ended it is still to be told
+            except BaseException as ended:
+                # cancelled, it was ended by what is still to be told
+                if not isinstance(ended, asyncio.CancelledError):
                     writer.leave()
                 storing.cancel()
                 raise
