@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # few commands go straight to another member, and most move n
     from collective.model.watching import Since
     from collective.rpc.remote.owner_paths import OwnerPaths
 
+TURN_ENTRIES: Final = 16
+"""After so many entries of a page the event loop has a turn: the next page is sent for in some of them."""
+
 
 class Names:
     """The tree of names of one member."""
@@ -99,8 +102,9 @@ class Names:
             while coming is not None:
                 page = await coming
                 coming = ask(page.next_token) if page.next_token else None
-                await asyncio.sleep(0)  # so that it leaves before this page is worked through
-                for entry in page.entries:
+                for number, entry in enumerate(page.entries):
+                    if number % TURN_ENTRIES == 0:  # so that the next page is asked for meanwhile
+                        await asyncio.sleep(0)
                     if self._is_shown(entry):
                         yield self.here(entry)
         finally:
