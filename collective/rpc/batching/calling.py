@@ -14,7 +14,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import structlog
 from grpclib.const import Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 _CLOSED: Final = "The channel has been closed."
 IDLE_S: Final = 5.0
 """An exchange without calls ends after that: a connection that only stands is in nobody's use."""
-
-
-_log = structlog.get_logger("collective.rpc.batching")
 
 
 class NotServedError(RejectedError):
@@ -241,10 +237,9 @@ class CallBatches:
             if isinstance(cause, GRPCError) and cause.status is Status.UNIMPLEMENTED:
                 self.is_refused = True
                 error = NotServedError(failed.message)
-        except Exception as failed:  # noqa: BLE001 - the callers are told, and the log
+        except Exception as failed:  # noqa: BLE001 - each caller is told
             error = InternalError("An exchange of calls failed in this program; try again.")
             error.__cause__ = failed
-            _log.exception("exchange failed")
         finally:
             exchange.fail(error)
 
