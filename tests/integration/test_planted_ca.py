@@ -94,7 +94,7 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
                 told = Told(thief.authorities, links, teller_of(channel))
             identity = Identity(node, LINKS)
             gate = PeerGate(node.trust(), RevocationSet(), CLOCK)
-            settings = ServeSettings(roles=frozenset({"node"}))
+            settings = ServeSettings(roles=frozenset({"node"}), coordinator_address=address)
             nobody = MemberAddresses(settings, NodeNotes(), "", REAL)
             bootstrap = Bootstrap(identity, nobody, LINKS, CLOCK)
             nowhere = CoordinatorChannel(identity, gate, nobody, bootstrap, LINKS)

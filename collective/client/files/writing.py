@@ -46,7 +46,7 @@ class PieceWriter:
 
     async def finish(self) -> None:
         """Say that nothing more comes."""
-        self._is_left = True
+        self.leave()
         await self._pieces.put(None)
 
     def leave(self) -> None:

@@ -54,9 +54,9 @@ class MemberAddresses:
     """Where to look now; keeps what is told."""
 
     def __init__(self, settings: ServeSettings, notes: NodeNotes, path: str, world: World) -> None:
-        """Begin with ``settings`` and ``notes``, which are at ``path``."""
-        self._settings = settings
+        """Begin with ``settings`` and ``notes``, which are at ``path``; SettingsError if no coordinator is known."""
         self._notes = notes
+        self.move(settings)
         self._path = path
         self._disk = world.disk
         self._threads = world.threads
@@ -64,7 +64,7 @@ class MemberAddresses:
 
     @property
     def coordinator(self) -> tuple[Address, ...]:
-        """Of the coordinator; SettingsError where none is known."""
+        """Of the coordinator."""
         return coordinator_addresses(self._settings, self._notes)
 
     @property
@@ -73,7 +73,8 @@ class MemberAddresses:
         return self._notes.bootstrap_addresses
 
     def move(self, settings: ServeSettings) -> None:
-        """Look where ``settings`` say, from now on."""
+        """Look where ``settings`` say, from now on; SettingsError, and all as before, if that is nowhere."""
+        coordinator_addresses(settings, self._notes)
         self._settings = settings
 
     async def hear(self, told: Whereabouts) -> None:

@@ -100,3 +100,9 @@ def test_the_address_that_the_node_joined_by_stays_whatever_is_told() -> None:
     joined = Address("alice.example.org", 8001)
     told = tuple(Address(f"h{n}", 1) for n in range(KEPT_MAX + 4))
     assert followed(told, (joined,))[-1] == joined
+
+
+def test_a_node_that_knows_no_coordinator_does_not_begin(tmp_path: Path) -> None:
+    settings = ServeSettings(roles=frozenset({"node"}))
+    with pytest.raises(SettingsError, match="COLLECTIVE_COORDINATOR_ADDRESS"):
+        MemberAddresses(settings, NodeNotes(UUID), str(tmp_path / "n1.json"), REAL)
