@@ -9,6 +9,7 @@ is; checks apply none of their own, because OpenSSL applies none.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
@@ -29,6 +30,8 @@ BACKDATE_S: Final = 300.0
 """How far the clock of an issuer may run ahead of a verifier's; a tenth of a very short life."""
 _BACKDATED_PART: Final = 0.1
 _NAME_MAX: Final = 64
+_OWNERS_KEPT: Final = 64
+"""Certificates whose owner is remembered: each heartbeat asks."""
 """Characters of a common name (RFC 5280, appendix A: ub-common-name)."""
 LEAF_LIFE_S: Final = 30 * 86400.0
 LEAF_LIFE_MAX_S: Final = 400 * 86400.0
@@ -276,6 +279,7 @@ def is_named_for(certificate: x509.Certificate, domain: Domain) -> bool:
     return [name.value for name in names] == [domain[:_NAME_MAX]]
 
 
+@functools.lru_cache(_OWNERS_KEPT)
 def authority_owner(certificate: x509.Certificate) -> tuple[MemberId, Domain]:
     """Return member and trust domain that a CA certificate names; SettingsError if it has none."""
     try:

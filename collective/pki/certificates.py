@@ -11,6 +11,7 @@ non-critical extensions under the UUID arc 2.25:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ CERTIFICATE_MAX_BYTES: Final = 16 * 1024
 REQUEST_MAX_BYTES: Final = 16 * 1024
 ADDRESSES_MAX: Final = 32
 ADDRESS_MAX_BYTES: Final = 120
+_DIGESTS_KEPT: Final = 256
+"""Certificates whose key's digest is remembered: a node tells those of all its CAs in each heartbeat."""
 
 ADDRESSES_OID: Final = ObjectIdentifier("2.25.271935027316871541330925311837026574721.1")
 AUTHORITY_KEY_OID: Final = ObjectIdentifier("2.25.271935027316871541330925311837026574721.2")
@@ -117,6 +120,12 @@ def public_key_der(key: ec.EllipticCurvePublicKey) -> bytes:
 def key_digest(key: ec.EllipticCurvePublicKey) -> bytes:
     """Return the SHA-256 (32 bytes) of the SubjectPublicKeyInfo of ``key``."""
     return hashlib.sha256(public_key_der(key)).digest()
+
+
+@functools.lru_cache(_DIGESTS_KEPT)
+def certificate_key_digest(certificate: x509.Certificate) -> bytes:
+    """Return :func:`key_digest` of the certificate's key; RejectedError for any other kind of key."""
+    return key_digest(certificate_key(certificate))
 
 
 def certificate_der(certificate: x509.Certificate) -> bytes:
@@ -299,7 +308,7 @@ def private_extension(certificate: x509.Certificate, oid: ObjectIdentifier) -> b
 
 def _own_key_digest(certificate: x509.Certificate) -> bytes:
     try:
-        return key_digest(certificate_key(certificate))
+        return certificate_key_digest(certificate)
     except RejectedError:
         return b""  # step 8 of the trust rule refuses it by its own name
 

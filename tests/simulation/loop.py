@@ -35,13 +35,17 @@ class HungError(AssertionError):
     """The simulated member runs without getting anywhere, or waits for nothing."""
 
 
+def be_quiet(_: Any) -> None:
+    """Hear what a coroutine that was given up raises, and say nothing."""
+
+
 @contextmanager
 def ending_quietly() -> Iterator[None]:
     """Let what killed processes left be collected inside, without a word about it.
 
     Their coroutines end by ``GeneratorExit``, and whatever they try then raises.
     """
-    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    before, sys.unraisablehook = sys.unraisablehook, be_quiet
     try:
         yield
     finally:

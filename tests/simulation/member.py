@@ -70,7 +70,7 @@ BASE: Final = ServeSettings(
     node_down_after_s=65.0,
     node_lost_after_s=110.0,
     collection_grace_s=30.0,
-    snapshot_interval_s=30.0,
+    snapshot_interval_s=40.0,
     scrub_cycle_s=300.0,
     drain_timeout_s=5.0,
 )

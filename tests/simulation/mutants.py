@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
@@ -63,7 +62,7 @@ from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
 from tests.simulation.run import say
 from tests.simulation.seeds import OF_SEVERAL as FROM
-from tests.simulation.seeds import run_here, run_seed
+from tests.simulation.seeds import run_apart
 
 SEEDS_MOST: Final = 200
 OF_SEVERAL_MOST: Final = 60
@@ -638,31 +637,23 @@ MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {
 }
 
 
-def run_mutant(name: str, seed: int, minutes: float) -> str:
-    """Run one seed with a mutant; return how it failed, empty where it did not."""
-    from tests.simulation.liar import able_to_lie  # noqa: PLC0415
-    from tests.simulation.tuning import tuned  # noqa: PLC0415
-
-    with ExitStack() as stack:
-        stack.enter_context(tuned())
-        stack.enter_context(able_to_lie())
-        MUTANTS[name](stack)
-        return run_here(seed, minutes).failure
-
-
 def hunt(name: str, seeds: range, minutes: float) -> tuple[str, int, str, float]:
     """Run seeds until one finds the mutant; return its name, that seed (0: none), how, CPU seconds.
 
     A seed finds it if it fails with it and is well without it.
     """
-    began_s = time.process_time()
+    spent_s = 0.0
     of_several = MUTANTS[name] in OF_SEVERAL
     for number in seeds:
         seed = number + FROM if of_several else number
-        failure = run_mutant(name, seed, minutes)
-        if failure and not run_seed(seed, minutes).failure:
-            return name, seed, failure, time.process_time() - began_s
-    return name, 0, "", time.process_time() - began_s
+        with_it, cpu_s = run_apart(seed, minutes, MUTANTS[name])
+        spent_s += cpu_s
+        if with_it.failure:
+            without, cpu_s = run_apart(seed, minutes)
+            spent_s += cpu_s
+            if not without.failure:
+                return name, seed, with_it.failure, spent_s
+    return name, 0, "", spent_s
 
 
 def main(arguments: list[str] | None = None) -> int:

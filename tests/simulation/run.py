@@ -17,7 +17,7 @@ from tests.simulation.faults import all_kinds
 from tests.simulation.houses.federation import ABROAD_LEAST
 from tests.simulation.houses.troubles import COUNTED
 from tests.simulation.pace import BUSY_MINUTES, CALM_DAYS, DAY_S, busy, is_calm, pace_of
-from tests.simulation.seeds import OF_SEVERAL, is_of_several, run_seed
+from tests.simulation.seeds import OF_SEVERAL, is_of_several, run_apart, run_seed
 from tests.simulation.stage import Result
 
 SEEDS: Final = 400
@@ -59,17 +59,10 @@ TAIL_LINES: Final = 120
 
 
 def prepare() -> None:
-    """Make a worker ready: what is imported is never looked at by the garbage collector again."""
+    """Make a worker ready, whose children share what is imported and remembered."""
     run_seed(0, 0.2)
     gc.collect()
     gc.freeze()
-
-
-def work(seed: int, minutes: float) -> tuple[Result, float]:
-    """Run one seed; return what it came to and the CPU seconds it took."""
-    began_s = time.process_time()
-    result = run_seed(seed, minutes)
-    return result, time.process_time() - began_s
 
 
 def results(seeds: Iterable[int], minutes: float, workers: int) -> Iterator[tuple[Result, float]]:
@@ -79,7 +72,7 @@ def results(seeds: Iterable[int], minutes: float, workers: int) -> Iterator[tupl
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=prepare
     ) as pool:
-        pending = {pool.submit(work, seed, minutes) for seed in seeds}
+        pending = {pool.submit(run_apart, seed, minutes) for seed in seeds}
         for done in concurrent.futures.as_completed(pending):
             yield done.result()
 

@@ -14,7 +14,7 @@ from tests.simulation.pace import pace_of
 from tests.simulation.stage import Stage
 from tests.simulation.upkeep import Upkeep
 
-FAULTY_PART: Final = 0.7
+FAULTY_PART: Final = 0.6
 QUIET_PART: Final = 0.1
 """Of a run's minutes: with faults, then without; what is left is for settling and judging."""
 READ_MOST: Final = 5

@@ -14,7 +14,7 @@ from collective.core.backoff import Backoff
 from collective.core.errors import RejectedError
 from collective.core.work import IDLE, Outcome, Worker, pause
 from collective.core.world import World
-from collective.pki.certificates import certificate_key, key_digest
+from collective.pki.certificates import certificate_key_digest
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.renewal_times import has_expired, is_due, next_look_s, retries
@@ -77,7 +77,7 @@ class Renewal(Worker):
     def trusted_digests(self) -> Sequence[bytes]:
         """SHA-256 of the key of each CA that is trusted now, here and after a restart."""
         trusted = self._identity.credentials.trusted
-        return [key_digest(certificate_key(one)) for one in trusted]
+        return [certificate_key_digest(one) for one in trusted]
 
     async def work(self) -> Outcome:
         """Do what is due; a node that just starts has a second for the first heartbeat."""

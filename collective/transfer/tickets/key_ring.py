@@ -15,7 +15,7 @@ present root, in place of what it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -100,6 +100,8 @@ class KeyRing:
         self._root = roots.ticket_root
         self._ended = roots.rotations_ended
         self._former: bytes | None = None
+        self._secrets: dict[bytes, Sequence[bytes]] = {}
+        """What the roots gave for each label."""
         self._former_keys: dict[SpiffeId, dict[int, TicketKey]] = {}
         self._first_of_root: dict[SpiffeId, int] = {}
         self._forgotten: set[SpiffeId] = set()
@@ -147,6 +149,7 @@ class KeyRing:
     def _take_root(self, root: bytes) -> None:
         """Make new keys under ``root`` for every holder; the present ones check on for a while."""
         self._former, self._root = self._root, root
+        self._secrets.clear()
         former, self._lines = self._lines, {}
         self._former_keys = {
             holder: {key.key_id: key for key in line.keys} for holder, line in former.items()
@@ -172,14 +175,18 @@ class KeyRing:
             line.handed_out -= ended.keys()
             line.confirmed = set()
         self._former = None
+        self._secrets.clear()
         self._former_keys = {}
         self._first_of_root = {}
 
-    def secrets(self, label: bytes) -> list[bytes]:
+    def secrets(self, label: bytes) -> Sequence[bytes]:
         """Return what the root gives for ``label``; after it what the former one gave, while it counts."""
         self._follow()
-        roots = [self._root] if self._former is None else [self._root, self._former]
-        return [_expand(root, label) for root in roots]
+        found = self._secrets.get(label)
+        if found is None:
+            roots = [self._root] if self._former is None else [self._root, self._former]
+            found = self._secrets[label] = [_expand(root, label) for root in roots]
+        return found
 
     def forget(self, holder: SpiffeId) -> None:
         """Drop the keys of a node that was removed or refused."""
