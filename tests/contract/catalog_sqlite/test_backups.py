@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.store import online_backup
+from collective.catalog.sqlite.store import checkpoints, online_backup
 from collective.catalog.sqlite.store.custody import Origin, judge
 from collective.catalog.sqlite.store.opening import AT_REST, _deep_objection
 from collective.catalog.sqlite.store.snapshot import GRACE_S, find_pairs, is_verified
@@ -339,10 +339,6 @@ def truncate(live: Path) -> None:
     os.truncate(live / "catalog.db", (live / "catalog.db").stat().st_size // 2)
 
 
-def remove_log(live: Path) -> None:
-    (live / "catalog.db-wal").unlink()
-
-
 def remove(live: Path) -> None:
     (live / "catalog.db").unlink()
 
@@ -361,7 +357,7 @@ def put_old_file(live: Path) -> None:
     (live / "catalog.db-wal").unlink()
 
 
-@pytest.mark.parametrize("damage", [truncate, remove_log, remove, flip, put_old_file])
+@pytest.mark.parametrize("damage", [truncate, remove, flip, put_old_file])
 async def test_a_start_on_damaged_files_goes_on_from_the_newest_snapshot(
     tmp_path: Path, damage: Callable[[Path], None], closing: list[SqliteCatalog]
 ) -> None:
@@ -387,6 +383,51 @@ async def test_a_start_on_damaged_files_goes_on_from_the_newest_snapshot(
     assert [row.action for row in rows].count("restored") == 1
     if damage is not remove:
         assert any(path.name.startswith("catalog.db.") for path in (live / "aside").iterdir())
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_a_log_that_was_removed_is_missed(
+    tmp_path: Path,
+    is_moved: bool,
+    closing: list[SqliteCatalog],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "LOG_PAGES", 1_000_000)
+    member = await Member.start(tmp_path, 1)
+    await member.change(10)
+    await member.snapshot()
+    must = member.snapshot_of
+    if is_moved:  # then nothing shows that the database is not the newest
+        await member.change(4)
+        member.catalog._engine._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        must = len(member.states) - 1
+    await member.change(3)
+    await abandon(member.catalog)
+    (tmp_path / "catalog.db-wal").unlink()
+    restored = await opened(tmp_path, 3, member.clock)
+    closing.append(restored)
+    assert await check(restored) == member.states[must]
+    assert await restored.restores.is_restored()
+    (notice,) = await restored.upkeep.notices()
+    assert ("log (catalog.db-wal) is gone" if is_moved else "restored from the snapshot") in notice
+    rows = await restored.audit.list(since_ms=0, limit=10_000)
+    assert [row.action for row in rows].count("restored") == 1
+
+
+async def test_an_end_that_is_cut_off_before_its_log_is_gone_is_a_clean_one(
+    tmp_path: Path, closing: list[SqliteCatalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = await Member.start(tmp_path, 1)
+    await member.change(3)
+    with monkeypatch.context() as patched:
+        patched.setattr(OsDisk, "unlink", lambda *_: (_ for _ in ()).throw(OSError("cut off")))
+        await member.catalog.close()
+    assert (tmp_path / "catalog.db-wal").stat().st_size == 0
+    again = await opened(tmp_path, 2, member.clock)
+    closing.append(again)
+    assert await check(again) == member.states[-1]
+    assert not await again.restores.is_restored()
+    assert not await again.upkeep.notices()
 
 
 async def test_a_damaged_newest_snapshot_is_passed_over(

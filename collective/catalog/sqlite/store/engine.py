@@ -312,10 +312,11 @@ class Engine:
             self._db.close()
         if is_whole:
             with contextlib.suppress(OSError):  # the next start looks for itself
+                # First the record: a log that is gone without it was taken away by somebody.
+                self.custody.closed(self.epoch, self.writer.sequence)
                 for suffix in ("-wal", "-shm"):  # empty
                     with contextlib.suppress(FileNotFoundError):
                         self.world.disk.unlink(os.path.join(self.data_dir, DATABASE + suffix))
-                self.custody.closed(self.epoch, self.writer.sequence)
 
     def _stop_inspection(self) -> None:
         if self.inspection is not None:

@@ -210,6 +210,7 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
         logs = [f"{DATABASE}-wal"] if place.disk.exists(f"{place.database}-wal") else []
         set_aside(place.data_dir, place.disk, logs, place.world.clock.wall_s())
     generation = place.disk.generation(place.database)
+    is_log_there = place.disk.exists(f"{place.database}-wal")
     db = place.connect(place.database)
     try:
         why = _objection(db, place, origin, record, pairs)
@@ -220,19 +221,32 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
             return _take(place, db, (), generation)
         found = _position(db)
         newer = [pair for pair in pairs if pair > found]
+        detail = f"a start with the database of epoch {found.epoch} sequence {found.sequence}"
         if origin is Origin.SNAPSHOT or newer:
-            detail = f"a start with the database of epoch {found.epoch} sequence {found.sequence}"
             _restore(place, db, record, pairs, detail)
             set_aside_newer(place.data_dir, place.disk, found, place.world.clock.wall_s())
             notices.append(
                 f"The catalogue is a snapshot or backup (sequence {found.sequence}) that was put in"
                 " place: what was written after it is not in it."
             )
+        elif not is_log_there and _had_log(db, origin, record):
+            _restore(place, db, record, pairs, f"{detail}, without its log")
+            notices.append(
+                f"The catalogue's log ({DATABASE}-wal) is gone: what was written after sequence"
+                f" {found.sequence} may be missing."
+            )
     except BaseException:
         db.close()
         raise
     taken = _take(place, db, tuple(notices), generation)
     return replace(taken, is_inspected=not _can_be_read_later(place, origin))
+
+
+def _had_log(db: apsw.Connection, origin: Origin, record: Record | None) -> bool:
+    """Tell whether the last process left a log: it does not remove it before it noted a clean end."""
+    if origin not in _AS_LEFT or record is None or record.closed is not None:
+        return False
+    return _stamp(db) == record.stamp  # else it ended before it wrote anything
 
 
 def _objection(
