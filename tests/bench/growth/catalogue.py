@@ -20,7 +20,7 @@ import apsw
 from blake3 import blake3
 
 from collective.catalog.decisions.weights import NAME_BYTES, catalog_bytes
-from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store import migrations
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.randomness import SeededRandomness
 
@@ -119,8 +119,8 @@ def make(folder: str, files: int) -> Shape:
         db.execute(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288"
         )
-        for number, script in enumerate(opening._scripts()[:SCHEMA], 1):
-            opening._apply(db, number, script, SeededRandomness(1))
+        for number, script in enumerate(migrations.scripts()[:SCHEMA], 1):
+            migrations.apply(db, number, script, SeededRandomness(1))
         late: Any = db.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger')"
             " AND sql IS NOT NULL"

@@ -13,7 +13,7 @@ import apsw
 import pytest
 from blake3 import blake3
 
-from collective.catalog.sqlite.store import before_upgrade, opening
+from collective.catalog.sqlite.store import before_upgrade, migrations, opening
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NoSpaceError, NotEnoughCopiesError
@@ -53,7 +53,7 @@ def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
     """Give a database as the scripts up to ``version`` leave it."""
     db = apsw.Connection(os.path.join(folder, DATABASE))
     db.execute("PRAGMA journal_mode = WAL").fetchall()
-    for script in opening._scripts()[:version]:
+    for script in migrations.scripts()[:version]:
         db.execute(script)
     db.execute(
         "INSERT INTO state (id, catalog_id, epoch, sequence, next_version, next_generation,"
@@ -61,7 +61,7 @@ def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
         f" VALUES (1, '{'ab' * 16}', 1, 7, 5, 100, 1, 0, 0, 1, 20, 2, zeroblob(32))"
     )
     db.execute(f"PRAGMA user_version = {version}")
-    db.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
+    db.execute(f"PRAGMA application_id = {migrations.APPLICATION_ID}")
     try:
         yield db
     finally:
@@ -121,7 +121,7 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
     assert totals.under_replicated == (2 if held[1].chunk == chunk("a") else 1)  # triggers stand
     await engines.close()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "_migrate", lambda db, _: check(db))
+        patch.setattr(opening, "migrate", lambda db, *_: check(db))
         await engines.open()
 
 
@@ -292,8 +292,9 @@ async def test_a_catalogue_of_before_has_no_peers_and_takes_some(
     with old(tmp_path, BEFORE_LENGTHS) as db:
         fill(db)
     with pytest.MonkeyPatch.context() as patch:  # as a program of then upgraded it
-        scripts = opening._scripts()[:BEFORE_PEERS]
-        patch.setattr(opening, "_scripts", lambda: scripts)
+        scripts = migrations.scripts()[:BEFORE_PEERS]
+        for module in (migrations, opening):
+            patch.setattr(module, "scripts", lambda: scripts)
         await engines.open()
         await engines.close()
     catalog = await engines.open()
@@ -364,7 +365,7 @@ async def test_an_upgrade_that_was_cut_off_keeps_the_copy_of_before(
 ) -> None:
     with old(tmp_path, BEFORE_LENGTHS) as db:
         fill(db)
-    apply = opening._apply
+    apply = migrations.apply
 
     def cut_off(db: apsw.Connection, number: int, *rest: Any) -> None:
         if number == BEFORE_TREES:
@@ -372,7 +373,7 @@ async def test_an_upgrade_that_was_cut_off_keeps_the_copy_of_before(
         apply(db, number, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "_apply", cut_off)
+        patch.setattr(migrations, "apply", cut_off)
         with pytest.raises(CutOffError):
             await engines.open()
     assert schema_of(tmp_path / DATABASE) == BEFORE_TREES - 1
@@ -410,4 +411,4 @@ async def test_without_room_for_the_copy_nothing_is_upgraded(
             await engines.open()
     assert schema_of(tmp_path / DATABASE) == BEFORE_LENGTHS
     await engines.open()
-    assert schema_of(tmp_path / DATABASE) == len(opening._scripts())
+    assert schema_of(tmp_path / DATABASE) == len(migrations.scripts())

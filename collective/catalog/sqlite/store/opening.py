@@ -12,14 +12,11 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any, Final
 
 import apsw
-import structlog
 
 from collective.catalog.decisions.generations import leap
-from collective.catalog.sqlite.store.before_upgrade import keep_before_upgrade
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.catalog.sqlite.store.custody import DATABASE, Custody, Origin, Record, judge
 from collective.catalog.sqlite.store.fallback import (
@@ -30,21 +27,22 @@ from collective.catalog.sqlite.store.fallback import (
     set_aside_newer,
 )
 from collective.catalog.sqlite.store.lives import begin_life
+from collective.catalog.sqlite.store.migrations import (
+    APPLICATION_ID,
+    migrate,
+    position_of,
+    pragma,
+    scripts,
+)
 from collective.catalog.sqlite.store.snapshot import Pair, find_pairs
 from collective.catalog.sqlite.store.writer import translate
 from collective.core.disk import Disk, DiskLock, sync_ancestors
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
-from collective.core.randomness import Randomness, hex_id
 from collective.core.world import Sqlite, World
 
 LOCK = "catalog.lock"
 AT_REST = "copied-at-rest"
 """Put there by the operator: the files were copied while nothing used them."""
-APPLICATION_ID = 0x436F6C6C  # "Coll"
-REBUILDS = "DROP TABLE"
-"""A script with these words puts a new table in an old one's place."""
-
-_log: Final = structlog.get_logger("collective.catalog")
 
 READ_AT_START_BYTES: Final = 128 << 20
 """A larger database is read through beside the start where the last process was killed."""
@@ -217,9 +215,9 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
         if why is not None:
             db.close()
             return why
-        if not _pragma(db, "user_version"):  # a first start that was cut off
+        if not pragma(db, "user_version"):  # a first start that was cut off
             return _take(place, db, (), generation)
-        found = _position(db)
+        found = position_of(db)
         newer = [pair for pair in pairs if pair > found]
         detail = f"a start with the database of epoch {found.epoch} sequence {found.sequence}"
         if origin is Origin.SNAPSHOT or newer:
@@ -260,7 +258,7 @@ def _objection(
     is_read = origin is not Origin.ENDED and not _can_be_read_later(place, origin)
     if is_read and db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         return "is damaged"
-    if not _pragma(db, "user_version"):
+    if not pragma(db, "user_version"):
         return "is empty" if record is not None or pairs else None
     why = _history_objection(db, origin, record, pairs)
     # A database with a stamp and no record beside it was copied alone.
@@ -282,7 +280,7 @@ def _history_objection(
     db: apsw.Connection, origin: Origin, record: Record | None, pairs: list[Pair]
 ) -> str | None:
     """Compare with what the record and the snapshots say of this catalogue's past."""
-    found = _position(db)
+    found = position_of(db)
     if origin in _AS_LEFT and record is not None:
         if _stamp(db) not in (record.stamp, record.previous):
             return "is not the one that this coordinator left here"
@@ -305,7 +303,7 @@ def _deep_objection(db: apsw.Connection) -> str | None:
         " (SELECT coalesce(sum(size), 0) FROM entries e JOIN versions v ON v.id = e.version)"
     ).fetchone()
     kept = db.execute("SELECT files, chunks, file_bytes FROM state").fetchone()
-    is_newest = _pragma(db, "user_version") == len(_scripts())  # else the upgrade counts anew
+    is_newest = pragma(db, "user_version") == len(scripts())  # else the upgrade counts anew
     if counted != kept or (is_newest and disagreements(db)):
         return "holds rows and counters of different moments"
     return None
@@ -321,7 +319,7 @@ def _fall_back(place: _Place, record: Record | None, pairs: list[Pair], why: str
                 _check_version(db, draft)
                 if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     return False
-                _migrate(db, place)
+                migrate(db, place.data_dir, place.world)
                 detail = (
                     f"the catalogue {why}; snapshot of epoch {pair.epoch} sequence {pair.sequence}"
                 )
@@ -372,8 +370,8 @@ def _last_resort(place: _Place, record: Record | None, pairs: list[Pair], why: s
 def _restore(
     place: _Place, db: apsw.Connection, record: Record | None, pairs: list[Pair], detail: str
 ) -> None:
-    _migrate(db, place)
-    epochs = [_position(db).epoch, *(pair.epoch for pair in pairs)]
+    migrate(db, place.data_dir, place.world)
+    epochs = [position_of(db).epoch, *(pair.epoch for pair in pairs)]
     if record is not None:
         epochs.append(record.epoch)
     left_out = leap(place.world.randomness.token(8))
@@ -384,8 +382,8 @@ def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generati
     """Migrate, and make the files this process's; ``generation`` is of the database's inode."""
     try:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
-        _migrate(db, place)
-        found = _position(db)
+        migrate(db, place.data_dir, place.world)
+        found = position_of(db)
         custody = Custody.take(
             place.data_dir,
             place.disk,
@@ -400,11 +398,6 @@ def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generati
         db.close()
         raise
     return Opened(db, custody, notices)
-
-
-def _position(db: apsw.Connection) -> Pair:
-    row: Any = db.execute("SELECT epoch, sequence FROM state").fetchone()
-    return Pair(*row)
 
 
 def _stamp(db: apsw.Connection) -> str:
@@ -424,83 +417,11 @@ def _damaged(place: _Place, why: str) -> CorruptionError:
 
 
 def _check_version(db: apsw.Connection, path: str) -> None:
-    version = _pragma(db, "user_version")
-    if version and _pragma(db, "application_id") != APPLICATION_ID:
+    version = pragma(db, "user_version")
+    if version and pragma(db, "application_id") != APPLICATION_ID:
         raise DataDirError(f"{path} is not a catalogue of this program; choose another data dir.")
-    if version > len(_scripts()):
+    if version > len(scripts()):
         raise DataDirError(
             f"The catalogue {path} was written by a newer version (schema {version}); upgrade this"
             " program."
         )
-
-
-def _pragma(db: apsw.Connection, name: str) -> int:
-    row: Any = db.execute(f"PRAGMA {name}").fetchone()
-    return int(row[0])
-
-
-def _scripts() -> list[str]:
-    folder = resources.files("collective.catalog.sqlite") / "schema"
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
-    return [(folder / name).read_text() for name in names]
-
-
-def _migrate(db: apsw.Connection, place: _Place) -> None:
-    """Bring the schema up to date; first comes a copy, by which the former program can go on."""
-    scripts = _scripts()
-    done = _pragma(db, "user_version")
-    if done == len(scripts):
-        return
-    if done:
-        copy = keep_before_upgrade(
-            db,
-            place.data_dir,
-            done,
-            _position(db),
-            vfs=place.world.sqlite.vfs,
-            disk=place.disk,
-        )
-        _log.info(
-            "catalogue_upgrade",
-            schema=done,
-            to=len(scripts),
-            copy=copy,
-            note="with many files this takes some minutes; if it is cut off, it begins anew",
-        )
-    db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
-    try:
-        for number, script in enumerate(scripts[done:], done + 1):
-            if done:
-                _log.info("catalogue_upgrade_step", schema=number)
-            _apply(db, number, script, place.world.randomness)
-    finally:
-        db.execute("PRAGMA foreign_keys = ON")
-
-
-def _check_references(db: apsw.Connection, number: int) -> None:
-    if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
-        raise CorruptionError(
-            f"The catalogue cannot be upgraded to schema {number}: rows refer to what is not there;"
-            " put its latest snapshot in its place."
-        )
-
-
-def _apply(db: apsw.Connection, number: int, script: str, randomness: Randomness) -> None:
-    """Run one script in a transaction of its own; a rebuilt table's references are checked."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        db.execute(script)
-        if REBUILDS in script:
-            _check_references(db, number)
-        db.execute(f"PRAGMA user_version = {number}")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        if number == 1:
-            db.execute(
-                "INSERT INTO state VALUES (1, ?, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, ?)",
-                (hex_id(randomness), randomness.token(32)),
-            )
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
