@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.integration.commands import CommandServer
 from tests.order import sort_longest_first
 from tests.virtual_time import VirtualTimeLoop
 
@@ -27,6 +28,7 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),  # a change is judged by what it changed
 )
 settings.load_profile("suite")
+CommandServer.forks_services = True
 
 
 def pytest_asyncio_loop_factories(

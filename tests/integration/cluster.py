@@ -27,7 +27,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
-from tests.integration.commands import HERE, Host, run_command
+from tests.integration.commands import HERE, Forked, Host, run_command
 from tests.integration.ports import free_port
 from tests.json_output import check_json
 from tests.worlds import REAL
@@ -83,7 +83,7 @@ class Service:
     environment: dict[str, str]
     log_path: Path
     metrics_port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     stuck: str = ""
     """What hangs in it, see ``stuck_process``; empty: nothing."""
     host: Host = HERE
@@ -101,10 +101,16 @@ class Service:
         """Start the process; see :meth:`wait_ready`."""
         assert not self.is_running, f"{self.name} runs already"
         module = ["tests.integration.stuck_process", self.stuck] if self.stuck else ["collective"]
-        command = [sys.executable, "-m", *module, "serve"]
+        arguments = ["serve"]
         for role in self.roles:
-            command += ["--role", role]
+            arguments += ["--role", role]
+        commands = self.host.commands
+        if commands.forks_services and not self.stuck and self.host.code is None:
+            with self.log_path.open("ab") as log:
+                self.process = commands.start_service(arguments, self.environment, log)
+            return
         with self.log_path.open("ab") as log, self.host.inside():
+            command = [sys.executable, "-m", *module, *arguments]
             self.process = subprocess.Popen(
                 command,
                 cwd=self.host.code,

@@ -1,10 +1,10 @@
-"""Runs the command line many times, and loads it once.
+"""Runs the program many times, and loads it once.
 
-Most of what a short command costs is imports: a second on a busy machine, and tests run a thousand of
-them.  A server process loads the command line, and forks for each command; so a command still has a
-process of its own, with its own environment, folder and streams, and nothing that it does reaches the
-next one.  What is about starting or interrupting the program runs the real executable instead
-(``test_contract.py``, ``test_readme.py``, ``test_quick_start.py``).
+Most of what a short command costs is imports, and much of what a service does in a test: a second on a busy
+machine, and tests start a thousand commands and hundreds of services.  A server process loads the program,
+and forks for each; so each still has a process of its own, with its own environment, folder and streams,
+and nothing that it does reaches the next one.  What is about starting or interrupting the program runs the
+real executable instead (``test_contract.py``, ``test_readme.py``, ``test_quick_start.py``, ``test_sigterm.py``).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, Protocol
+from typing import Any, BinaryIO, ClassVar, Final, NoReturn, Protocol
 
-_PACKAGES: Final = ("cli", "client", "rpc.gen")
-"""Of ``collective``: what commands import, much of it only when they run."""
+_PACKAGES: Final = ("cli", "client", "rpc.gen", "roles")
+"""Of ``collective``: what commands and services import, much of it only when they run."""
 _REQUEST_MAX_BYTES: Final = 200_000
 
 
@@ -91,8 +91,52 @@ class Running:
                 raise subprocess.TimeoutExpired(str(self._what), timeout_s) from None
 
 
+class Forked:
+    """A service under way; what tests use of ``subprocess.Popen``."""
+
+    def __init__(self, told: socket.socket) -> None:
+        """Hear of it over ``told``."""
+        self._told = told
+        self.pid = _number(told)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how it ended, negative for a signal; subprocess.TimeoutExpired while it runs."""
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            try:
+                self.returncode = _number(self._told)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0) from None
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
 class CommandServer:
-    """The other end of the server process, which starts with the first command."""
+    """The other end of the server process, which starts with the first command or service."""
+
+    forks_services: ClassVar = False
+    """Whether services are forked too: in tests they are, and what is measured is always executed."""
 
     def __init__(self, host: Host) -> None:
         """Start nothing yet; commands will run on ``host``."""
@@ -103,13 +147,27 @@ class CommandServer:
 
     def start(self, request: Mapping[str, Any], streams: Sequence[int]) -> Running:
         """Begin a command with these descriptors for its streams."""
+        return Running(self._fork(request, streams), request["arguments"])
+
+    def start_service(
+        self, arguments: Sequence[str], environment: Mapping[str, str], log: BinaryIO
+    ) -> Forked:
+        """Begin a service in a session of its own, which reads nothing and writes to ``log``."""
+        request = {
+            "arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(),
+            "own_session": True,
+        }  # fmt: skip
+        with open(os.devnull, "rb") as nothing:
+            return Forked(self._fork(request, (nothing.fileno(), log.fileno(), log.fileno())))
+
+    def _fork(self, request: Mapping[str, Any], streams: Sequence[int]) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             if self._socket is None:
                 self._process, self._socket = _started(self._host)
             raw = json.dumps(request).encode("utf-8", "surrogateescape")
             socket.send_fds(self._socket, [raw], [*streams, theirs.fileno()])
-        return Running(ours, request["arguments"])
+        return ours
 
     def close(self) -> None:
         """End the server process; commands that run go on."""
@@ -215,6 +273,8 @@ def _watch(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
 def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     from collective.cli.app import run  # noqa: PLC0415 - loaded already, in the server only
 
+    if request.get("own_session"):
+        os.setsid()
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
