@@ -30,12 +30,12 @@ BACKDATE_S: Final = 300.0
 """How far the clock of an issuer may run ahead of a verifier's; a tenth of a very short life."""
 _BACKDATED_PART: Final = 0.1
 _NAME_MAX: Final = 64
-_OWNERS_KEPT: Final = 64
-"""Certificates whose owner is remembered: each heartbeat asks."""
 """Characters of a common name (RFC 5280, appendix A: ub-common-name)."""
 LEAF_LIFE_S: Final = 30 * 86400.0
 LEAF_LIFE_MAX_S: Final = 400 * 86400.0
 AUTHORITY_LIFE_S: Final = 20 * 365 * 86400.0
+_OWNERS_KEPT: Final = 64
+"""Certificates whose owner is remembered: each heartbeat asks."""
 _NO_MAILBOX: Final = "nobody@none.invalid"
 """Permitting one mailbox that cannot exist forbids all others; an empty exclusion would not."""
 

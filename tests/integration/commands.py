@@ -114,6 +114,10 @@ class Forked:
                 self.returncode = _number(self._told)
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0) from None
+            except AssertionError:  # who watched it is gone
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+                self.returncode = -signal.SIGKILL
             self._told.close()
         return self.returncode
 
@@ -239,6 +243,9 @@ def serve(requests: socket.socket) -> None:
             importlib.import_module(module.name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the tests, which end what they began
     while True:
         raw, fds, _, _ = socket.recv_fds(requests, _REQUEST_MAX_BYTES, 4)
         if not raw:
@@ -271,7 +278,8 @@ def _watch(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
-    from collective.cli.app import run  # noqa: PLC0415 - loaded already, in the server only
+    from collective.__main__ import main  # noqa: PLC0415 - loaded already, in the server only
+    from collective.cli.app import run  # noqa: PLC0415
 
     if request.get("own_session"):
         os.setsid()
@@ -286,6 +294,9 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = ["collective", *request["arguments"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if request.get("own_session"):
+        main()  # exits as the executable does: threads are waited for, and what is to run at the end runs
     code = 1
     try:
         code = run(request["arguments"])

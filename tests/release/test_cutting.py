@@ -193,7 +193,12 @@ def test_a_tree_that_ci_passed_is_not_run_again(tmp_path: Path) -> None:
 def test_the_wheel_has_what_the_program_reads_and_nothing_of_the_tests(released: Released) -> None:
     with zipfile.ZipFile(released.packages["collective-VERSION-py3-none-any.whl"]) as wheel:
         names = set(wheel.namelist())
-    for needed in ("catalog/sqlite/schema/0001_first.sql", "rpc/gen/descriptors.binpb", "py.typed"):
+    for needed in (
+        "catalog/sqlite/newest_schema.sql",
+        "catalog/sqlite/schema/0001_first.sql",
+        "rpc/gen/descriptors.binpb",
+        "py.typed",
+    ):
         assert f"collective/{needed}" in names
     assert {name.split("/")[0] for name in names} == {
         "collective",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,8 +29,13 @@ def in_child(function: Callable[[], T]) -> tuple[T, float]:
         os.close(receiving)
         _tell(function, sending)
     os.close(sending)
-    with os.fdopen(receiving, "rb") as pipe:
-        told = pipe.read()
+    try:
+        with os.fdopen(receiving, "rb") as pipe:
+            told = pipe.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     _, status, used = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:

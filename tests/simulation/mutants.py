@@ -60,7 +60,7 @@ from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
-from tests.simulation.run import say
+from tests.simulation.run import prepare, say
 from tests.simulation.seeds import OF_SEVERAL as FROM
 from tests.simulation.seeds import run_apart
 
@@ -673,7 +673,9 @@ def main(arguments: list[str] | None = None) -> int:
     context = multiprocessing.get_context("spawn")
     most = options.seeds or (OF_SEVERAL_MOST if options.houses else SEEDS_MOST)
     missed, seeds = [], range(options.first, options.first + most)
-    with concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        options.workers, mp_context=context, initializer=prepare
+    ) as pool:
         hunts = [pool.submit(hunt, name, seeds, options.minutes) for name in names]
         for done in concurrent.futures.as_completed(hunts):
             name, seed, failure, cpu_s = done.result()

@@ -59,11 +59,14 @@ def run_apart(
 
     def run() -> Result:
         sys.unraisablehook = be_quiet
-        warnings.simplefilter("ignore")  # coroutines that never began
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         with prepared(seed, minutes), ExitStack() as stack:
             if mutant is not None:
                 mutant(stack)
             stages.append(stage_of(seed, minutes))
             return stages[0].run()
 
-    return in_child(run)
+    try:
+        return in_child(run)
+    except ChildProcessError as error:
+        raise ChildProcessError(f"Seed {seed}: {error}") from error

@@ -185,7 +185,7 @@ class KeyRing:
         found = self._secrets.get(label)
         if found is None:
             roots = [self._root] if self._former is None else [self._root, self._former]
-            found = self._secrets[label] = [_expand(root, label) for root in roots]
+            found = self._secrets[label] = tuple(_expand(root, label) for root in roots)
         return found
 
     def forget(self, holder: SpiffeId) -> None:

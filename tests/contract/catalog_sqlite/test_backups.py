@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.store import checkpoints, online_backup
+from collective.catalog.sqlite.store import checkpoints, online_backup, opening
 from collective.catalog.sqlite.store.custody import Origin, judge
 from collective.catalog.sqlite.store.opening import AT_REST, _deep_objection
 from collective.catalog.sqlite.store.snapshot import GRACE_S, find_pairs, is_verified
@@ -414,15 +414,69 @@ async def test_a_log_that_was_removed_is_missed(
     assert [row.action for row in rows].count("restored") == 1
 
 
-async def test_an_end_that_is_cut_off_before_its_log_is_gone_is_a_clean_one(
+@pytest.mark.parametrize("is_emptied", [False, True])
+async def test_a_log_that_was_lost_in_a_young_life_is_missed(
+    tmp_path: Path, is_emptied: bool, closing: list[SqliteCatalog]
+) -> None:
+    member = await Member.start(tmp_path, 1)
+    await member.catalog.close()
+    must = len(member.states) - 1
+    member.catalog = await opened(tmp_path, 2, member.clock)
+    await member.change(3)  # all of it in the log, and no snapshot of this life
+    await abandon(member.catalog)
+    log = tmp_path / "catalog.db-wal"
+    if is_emptied:
+        os.truncate(log, 0)
+    else:
+        log.unlink()
+    restored = await opened(tmp_path, 3, member.clock)
+    closing.append(restored)
+    assert await check(restored) == member.states[must]
+    assert await restored.restores.is_restored()
+
+
+async def test_a_log_that_is_gone_is_missed_also_after_a_start_that_failed(
     tmp_path: Path, closing: list[SqliteCatalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member = await Member.start(tmp_path, 1)
+    await member.catalog.close()
+    member.catalog = await opened(tmp_path, 2, member.clock)
     await member.change(3)
+    await abandon(member.catalog)
+    (tmp_path / "catalog.db-wal").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr(OsDisk, "unlink", lambda *_: (_ for _ in ()).throw(OSError("cut off")))
+        patched.setattr(
+            opening, "become_restored", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
+        )
+        with pytest.raises(CollectiveError):
+            await opened(tmp_path, 3, member.clock)
+    restored = await opened(tmp_path, 4, member.clock)
+    closing.append(restored)
+    assert await restored.restores.is_restored()
+
+
+@pytest.mark.parametrize("step", ["unlink", "rename"])
+async def test_a_clean_end_that_is_cut_off_is_no_loss(
+    tmp_path: Path, step: str, closing: list[SqliteCatalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its log is removed, or before the record says so."""
+    member = await Member.start(tmp_path, 1)
+    await member.change(3)
+    real = getattr(OsDisk, step)
+
+    def cut_off(self: OsDisk, *paths: str) -> None:
+        if paths[-1].endswith(("catalog.db-wal", "catalog.place")):
+            raise OSError("cut off")
+        real(self, *paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OsDisk, step, cut_off)
         await member.catalog.close()
-    assert (tmp_path / "catalog.db-wal").stat().st_size == 0
+    origin, record = judge(str(tmp_path), OsDisk(), has_snapshots=True)
+    assert origin is Origin.OURS
+    assert record is not None
+    assert (record.closed is not None) == (step == "unlink")
+    assert (tmp_path / "catalog.db-wal").stat().st_size > 0
     again = await opened(tmp_path, 2, member.clock)
     closing.append(again)
     assert await check(again) == member.states[-1]

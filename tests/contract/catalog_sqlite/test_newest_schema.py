@@ -43,7 +43,7 @@ def test_a_new_catalogue_is_what_the_upgrades_lead_to() -> None:
 
 
 def test_the_text_is_made_anew_after_each_new_script() -> None:
-    assert schema.PATH.read_text() == schema.text(), "run: python -m tools.schema"
+    assert schema.PATH.read_text("utf-8") == schema.text(), "run: python -m tools.schema"
 
 
 def test_each_catalogue_has_an_id_and_a_key_of_its_own() -> None:

@@ -284,7 +284,7 @@ class Custody:
             self._write(replace(self._record, epoch=epoch, sequence=sequence, closed=None), mark)
 
     def closed(self, epoch: int, sequence: int) -> None:
-        """Note a clean end: nothing has the database open, and a log beside it is empty."""
+        """Note a clean end: nothing has the database open, and a log beside it holds nothing more."""
         if self.is_ours():
             path = os.path.join(self._data_dir, DATABASE)
             found = self._disk.identity(path)

@@ -307,14 +307,14 @@ class Engine:
         """Close the database; leave it whole in one file, and say so, if it is still ours."""
         self._db.set_progress_handler(None)
         try:
-            is_whole = self._is_sound() and self.custody.is_ours() and _empty_log(self._db)
+            is_whole = self._is_sound() and self.custody.is_ours() and _move_log(self._db)
         finally:
             self._db.close()
         if is_whole:
             with contextlib.suppress(OSError):  # the next start looks for itself
-                # First the record: a log that is gone without it was taken away by somebody.
+                # First the record: a log that is gone or empty without it was lost by somebody.
                 self.custody.closed(self.epoch, self.writer.sequence)
-                for suffix in ("-wal", "-shm"):  # empty
+                for suffix in ("-wal", "-shm"):  # nothing that the database lacks
                     with contextlib.suppress(FileNotFoundError):
                         self.world.disk.unlink(os.path.join(self.data_dir, DATABASE + suffix))
 
@@ -327,13 +327,14 @@ class Engine:
         return self.inspection is None or self.inspection.is_through
 
 
-def _empty_log(db: apsw.Connection) -> bool:
+def _move_log(db: apsw.Connection) -> bool:
     """Move everything from the log into the database; False where that cannot be."""
     try:
-        row: Any = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        row: Any = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except apsw.Error:
         return False
-    return bool(row[0] == 0)
+    is_busy, pages, moved = row
+    return not is_busy and pages == moved
 
 
 def _write_refusals(tx: Transaction, refusals: Sequence[tuple[Counted, int, str]]) -> Sequence[int]:

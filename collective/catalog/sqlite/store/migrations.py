@@ -35,13 +35,13 @@ def scripts() -> tuple[str, ...]:
     """Return the scripts in their order; the schema's number is how many were applied."""
     folder = resources.files(_PACKAGE) / "schema"
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
-    return tuple((folder / name).read_text() for name in names)
+    return tuple((folder / name).read_text("utf-8") for name in names)
 
 
 @functools.cache
 def newest() -> tuple[int, str]:
     """Return a schema's number, and the statements that make a new database with it."""
-    text = (resources.files(_PACKAGE) / NEWEST).read_text()
+    text = (resources.files(_PACKAGE) / NEWEST).read_text("utf-8")
     number, _, statements = text.removeprefix("-- ").partition("\n")
     return int(number), statements
 

@@ -2,7 +2,7 @@
 
 What ``custody`` takes for the last process's own files is opened as it lies there; a database that is
 damaged, missing, or a copy of one in use is replaced by the newest good snapshot (``fallback``), and the
-catalogue is then *restored*.  Refuses, each with its own sentence: a data dir that another process
+catalogue is then *restored*; so is one whose log is gone, as it lies there.  Refuses, each with its own sentence: a data dir that another process
 holds, a file that is no catalogue, a schema newer than this program, and damage with no snapshot to
 go on from.
 """
@@ -208,7 +208,8 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
         logs = [f"{DATABASE}-wal"] if place.disk.exists(f"{place.database}-wal") else []
         set_aside(place.data_dir, place.disk, logs, place.world.clock.wall_s())
     generation = place.disk.generation(place.database)
-    is_log_there = place.disk.exists(f"{place.database}-wal")
+    log = place.disk.identity(f"{place.database}-wal")
+    has_log = log is not None and log.size_bytes > 0  # a start that failed leaves an empty one
     db = place.connect(place.database)
     try:
         why = _objection(db, place, origin, record, pairs)
@@ -227,11 +228,11 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
                 f"The catalogue is a snapshot or backup (sequence {found.sequence}) that was put in"
                 " place: what was written after it is not in it."
             )
-        elif not is_log_there and _had_log(db, origin, record):
+        elif not has_log and _had_log(db, origin, record):
             _restore(place, db, record, pairs, f"{detail}, without its log")
             notices.append(
                 f"The catalogue's log ({DATABASE}-wal) is gone: what was written after sequence"
-                f" {found.sequence} may be missing."
+                f" {found.sequence} may be missing. No other program may open or tidy up these files."
             )
     except BaseException:
         db.close()
@@ -241,7 +242,10 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
 
 
 def _had_log(db: apsw.Connection, origin: Origin, record: Record | None) -> bool:
-    """Tell whether the last process left a log: it does not remove it before it noted a clean end."""
+    """Tell whether the last process left a log that was not empty.
+
+    It removes it after a clean end was noted, and moved its stamp into the database before it served.
+    """
     if origin not in _AS_LEFT or record is None or record.closed is not None:
         return False
     return _stamp(db) == record.stamp  # else it ended before it wrote anything
@@ -394,6 +398,8 @@ def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generati
             database_generation=generation,
         )
         begin_life(db, custody.stamp)
+        # With the stamp in the database itself, a log that is removed later is missed (`_had_log`).
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     except BaseException:
         db.close()
         raise
