@@ -57,6 +57,19 @@ class Person:
         path.write_text(text)
         path.chmod(0o755)
 
+    def _own_tmp(self) -> str:
+        """Return commands that put a folder of this person's in the place of /tmp, in a mount namespace.
+
+        A clone below /tmp, from which the program runs, stays where it is.
+        """
+        own = self.folder / "tmp"
+        told = f"mount --rbind {shlex.quote(str(own))} /tmp"
+        if not ROOT.is_relative_to("/tmp"):
+            return told
+        kept = own / ROOT.relative_to("/tmp")
+        kept.mkdir(parents=True, exist_ok=True)
+        return f"mount --bind {shlex.quote(str(ROOT))} {shlex.quote(str(kept))} && {told}"
+
     def types(
         self, command: str, *, codes: tuple[int, ...] = (0,), timeout_s: float = PATIENCE_S
     ) -> Done:
@@ -68,8 +81,7 @@ class Person:
             "PYTHONPATH": str(ROOT),
         }
         environment.pop("XDG_CONFIG_HOME", None)
-        own_tmp = f"mount --bind {shlex.quote(str(self.folder / 'tmp'))} /tmp && exec "
-        shell = f"{own_tmp}/bin/bash -o pipefail -c {shlex.quote(command)}"
+        shell = f"{self._own_tmp()} && exec /bin/bash -o pipefail -c {shlex.quote(command)}"
         ran = subprocess.run(
             [*self.engine.inside, "unshare", "--mount", "sh", "-c", shell],
             cwd=self.folder,
