@@ -71,28 +71,8 @@ def _feed(end: BinaryIO, content: bytes) -> None:
             view = view[end.write(view) :]
 
 
-class Running:
-    """A command under way."""
-
-    def __init__(self, told: socket.socket, what: object) -> None:
-        """Hear of it over ``told``."""
-        self._told = told
-        self._what = what
-
-    def wait(self, timeout_s: float) -> int:
-        """Return how it ended; subprocess.TimeoutExpired after it was killed."""
-        with self._told:
-            pid = _number(self._told)
-            self._told.settimeout(timeout_s)
-            try:
-                return _number(self._told)
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(str(self._what), timeout_s) from None
-
-
 class Forked:
-    """A service under way; what tests use of ``subprocess.Popen``."""
+    """A process under way; what tests use of ``subprocess.Popen``."""
 
     def __init__(self, told: socket.socket) -> None:
         """Hear of it over ``told``."""
@@ -136,6 +116,24 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+class Running:
+    """A command under way."""
+
+    def __init__(self, process: Forked, what: object) -> None:
+        """Take over ``process``, which does ``what``."""
+        self._process = process
+        self._what = what
+
+    def wait(self, timeout_s: float) -> int:
+        """Return how it ended; subprocess.TimeoutExpired after it was killed."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise subprocess.TimeoutExpired(str(self._what), timeout_s) from None
+
+
 class CommandServer:
     """The other end of the server process, which starts with the first command or service."""
 
@@ -151,7 +149,7 @@ class CommandServer:
 
     def start(self, request: Mapping[str, Any], streams: Sequence[int]) -> Running:
         """Begin a command with these descriptors for its streams."""
-        return Running(self._fork(request, streams), request["arguments"])
+        return Running(Forked(self._fork(request, streams)), request["arguments"])
 
     def start_service(
         self, arguments: Sequence[str], environment: Mapping[str, str], log: BinaryIO
@@ -243,9 +241,8 @@ def serve(requests: socket.socket) -> None:
             importlib.import_module(module.name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the tests, which end what they began
+    # Ctrl-C is for the tests, which end what they began.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         raw, fds, _, _ = socket.recv_fds(requests, _REQUEST_MAX_BYTES, 4)
         if not raw:
@@ -281,8 +278,6 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     from collective.__main__ import main  # noqa: PLC0415 - loaded already, in the server only
     from collective.cli.app import run  # noqa: PLC0415
 
-    if request.get("own_session"):
-        os.setsid()
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
@@ -296,6 +291,7 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
     sys.argv = ["collective", *request["arguments"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if request.get("own_session"):
+        os.setsid()
         main()  # exits as the executable does: threads are waited for, and what is to run at the end runs
     code = 1
     try:

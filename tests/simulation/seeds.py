@@ -54,7 +54,6 @@ def run_apart(
         minutes: how long, in virtual minutes.
         mutant: changes the product for this run.
     """
-
     stages: list[Stage] = []  # kept to the end of the child, so that nothing of it is collected
 
     def run() -> Result:

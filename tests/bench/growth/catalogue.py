@@ -119,8 +119,7 @@ def make(folder: str, files: int) -> Shape:
         db.execute(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288"
         )
-        for number, script in enumerate(migrations.scripts()[:SCHEMA], 1):
-            migrations.apply(db, number, script, SeededRandomness(1))
+        migrations.apply_scripts(db, migrations.scripts()[:SCHEMA], SeededRandomness(1))
         late: Any = db.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger')"
             " AND sql IS NOT NULL"

@@ -15,8 +15,7 @@ from tools import schema
 
 def by_scripts(randomness: Randomness) -> apsw.Connection:
     db = apsw.Connection(":memory:")
-    for number, script in enumerate(migrations.scripts(), 1):
-        migrations.apply(db, number, script, randomness)
+    migrations.apply_scripts(db, migrations.scripts(), randomness)
     return db
 
 

@@ -22,6 +22,7 @@ import apsw
 from collective.catalog.decisions.generations import Leap
 from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.immediate import immediate
 from collective.catalog.sqlite.store.lives import end_life
 from collective.catalog.sqlite.store.snapshot import (
     FOLDER,
@@ -144,8 +145,7 @@ def become_restored(
         now_s: Unix time.
         detail: for the audit.
     """
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with immediate(db):
         end_life(db)
         db.execute(
             "INSERT INTO foreign_generations SELECT next_generation, next_generation + ? FROM state",
@@ -165,11 +165,6 @@ def become_restored(
             " SELECT ?, 'coordinator', 'restored', catalog_id, ?, '' FROM state",
             (int(now_s * 1000), detail),
         )
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _aside(folder: str, name: str, now_s: float) -> str:

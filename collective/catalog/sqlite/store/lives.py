@@ -11,6 +11,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.lives import Past
+from collective.catalog.sqlite.store.immediate import immediate
 
 LIVES_MAX: Final = 10_000
 """So many former lives, and so many lost ones, are kept."""
@@ -18,16 +19,10 @@ LIVES_MAX: Final = 10_000
 
 def begin_life(db: apsw.Connection, life: str) -> None:
     """Make ``life`` the present one, durably, in a transaction of its own, which is a change as any."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with immediate(db):
         end_life(db)
         db.execute("UPDATE state SET instance = ?, sequence = sequence + 1", (life,))
         _cut(db, "former_lives")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def end_life(db: apsw.Connection) -> None:

@@ -8,6 +8,7 @@ and a tenth of the time.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import apsw
 import structlog
 
 from collective.catalog.sqlite.store.before_upgrade import keep_before_upgrade
+from collective.catalog.sqlite.store.immediate import immediate
 from collective.catalog.sqlite.store.snapshot import Pair
 from collective.core.errors import CorruptionError
 from collective.core.randomness import Randomness, hex_id
@@ -79,17 +81,24 @@ def migrate(db: apsw.Connection, data_dir: str, world: World) -> None:
         return
     db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
     try:
-        for number, script in enumerate(wanted[done:], done + 1):
-            if done:
-                _log.info("catalogue_upgrade_step", schema=number)
-            apply(db, number, script, world.randomness)
+        apply_scripts(db, wanted, world.randomness, done)
     finally:
         db.execute("PRAGMA foreign_keys = ON")
 
 
+def apply_scripts(
+    db: apsw.Connection, wanted: Sequence[str], randomness: Randomness, done: int = 0
+) -> None:
+    """Run the scripts after the first ``done``, one after the other."""
+    for number, script in enumerate(wanted[done:], done + 1):
+        if done:
+            _log.info("catalogue_upgrade_step", schema=number)
+        apply(db, number, script, randomness)
+
+
 def apply(db: apsw.Connection, number: int, script: str, randomness: Randomness) -> None:
     """Run one script in a transaction of its own; a rebuilt table's references are checked."""
-    with _Step(db, number):
+    with immediate(db):
         db.execute(script)
         if _REBUILDS in script:
             _check_references(db, number)
@@ -98,33 +107,21 @@ def apply(db: apsw.Connection, number: int, script: str, randomness: Randomness)
                 "INSERT INTO state VALUES (1, ?, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, ?)",
                 (hex_id(randomness), randomness.token(_KEY_BYTES)),
             )
+        _number(db, number)
 
 
 def _make_new(db: apsw.Connection, randomness: Randomness) -> None:
     number, statements = newest()
-    with _Step(db, number):
-        own = {"catalog_id": hex_id(randomness), "lease_key": randomness.token(_KEY_BYTES)}
+    own = {"catalog_id": hex_id(randomness), "lease_key": randomness.token(_KEY_BYTES)}
+    with immediate(db):
         db.execute(statements, own)
+        _number(db, number)
 
 
-class _Step:
-    """A transaction that ends with the schema's number, or leaves everything as it was."""
-
-    def __init__(self, db: apsw.Connection, number: int) -> None:
-        self._db, self._number = db, number
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute(f"PRAGMA user_version = {self._number}")
-                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+def _number(db: apsw.Connection, number: int) -> None:
+    """Note in the database's head whose it is, and of which schema."""
+    db.execute(f"PRAGMA user_version = {number}")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _check_references(db: apsw.Connection, number: int) -> None:

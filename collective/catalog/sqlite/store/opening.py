@@ -2,9 +2,9 @@
 
 What ``custody`` takes for the last process's own files is opened as it lies there; a database that is
 damaged, missing, or a copy of one in use is replaced by the newest good snapshot (``fallback``), and the
-catalogue is then *restored*; so is one whose log is gone, as it lies there.  Refuses, each with its own sentence: a data dir that another process
-holds, a file that is no catalogue, a schema newer than this program, and damage with no snapshot to
-go on from.
+catalogue is then *restored*; so is one whose log is gone, as it lies there.  Refuses, each with its own
+sentence: a data dir that another process holds, a file that is no catalogue, a schema newer than this
+program, and damage with no snapshot to go on from.
 """
 
 from __future__ import annotations
