@@ -212,6 +212,7 @@ def _small(put: Put) -> None:
     put(catalog_collection, "CLEARED_ROWS", 6)
     put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
     put(catalog_collection, "IN_TURN", 8)
+    put(catalog_collection, "VERSIONS_CONDEMNED", 16)
     put(uploads, "CLEAR_AT_COMMIT", 8)
     put(change_rows, "PRUNED_AT_ONCE", 8)
     for ended in ("_GRANTS", "_CODES", "_REDEMPTIONS", "_CERTIFICATES"):
