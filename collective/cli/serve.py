@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.core.disk import Disk
-from collective.core.loading import as_if_missing
 from collective.core.settings import PREFIX, SERVE_ROLES, SETTINGS, Setting, load_settings
 from collective.core.world import real_world
 
@@ -55,9 +54,7 @@ def _build(runtime: Runtime) -> Sequence[Role]:
 
 def serve(**flags: Any) -> None:
     """Run a coordinator, a node or a bootstrap listener, or several of them, until SIGTERM."""
-    # structlog would load it, 5 MB of memory, to draw tracebacks in colours; ours are plain, or JSON.
-    with as_if_missing("rich"):
-        from collective.roles.runtime import lifecycle  # noqa: PLC0415 - heavy
+    from collective.roles.runtime import lifecycle  # noqa: PLC0415 - heavy
 
     roles: list[str] = flags.pop("role") or []
     config: str | None = flags.pop("config")
