@@ -140,10 +140,10 @@ def _digested_once(digest: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return digested
 
 
-def _module_of(operation: Any) -> str:
+def _innermost(operation: Any) -> Any:
     while isinstance(operation, functools.partial):
         operation = operation.func
-    return str(operation.__module__)
+    return operation
 
 
 def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,10 +154,11 @@ def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
         after = attempt(self, job, book)
         rows = self._db.total_changes() - before
         process = PROCESS.get()
-        where = _module_of(job.operation)
-        is_inventory = where == inventories.__name__
+        operation = _innermost(job.operation)
+        is_inventory = operation.__module__ == inventories.__name__
         most = INVENTORY_ROWS_MOST if is_inventory else CHANGED_ROWS_MOST
         if rows > most and process is not None and process.alive:
+            where = f"{operation.__module__}.{operation.__qualname__}"
             text = f"one change of {rows} rows, of {where}, holds the writer"
             process.errors.append(BrokenPromiseError(text))
         return after
@@ -211,6 +212,7 @@ def _small(put: Put) -> None:
     put(restores, "GUARDED_AT_ONCE", 16)
     put(catalog_collection, "CLEARED_ROWS", 6)
     put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
+    put(catalog_collection, "STEP_CHUNKS", 3)  # each with copies on any of ten nodes
     put(catalog_collection, "IN_TURN", 8)
     put(catalog_collection, "VERSIONS_CONDEMNED", 16)
     put(uploads, "CLEAR_AT_COMMIT", 8)
