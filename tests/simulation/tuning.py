@@ -22,7 +22,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from collective.catalog.decisions import copies as copy_decisions
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.changes import rows as change_rows
-from collective.catalog.sqlite.collection import guarded
+from collective.catalog.sqlite.collection import dooming, guarded
 from collective.catalog.sqlite.collection import unreferenced as catalog_collection
 from collective.catalog.sqlite.copies import copies, inventories, quarantine
 from collective.catalog.sqlite.files import uploads
@@ -206,6 +206,7 @@ def _small(put: Put) -> None:
     put(facade, "StoreOptions", _store_options)
     for stepping in (copies, guarded, inventories, quarantine):
         put(stepping, "STEP_COPIES", 8)
+    put(dooming, "GUARDS_LIFTED", 8)
     put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
     put(name_removal, "STEP_NAMES", 3)
     put(removal, "FORGET_ROWS", 8)

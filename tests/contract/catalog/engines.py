@@ -39,7 +39,7 @@ from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.collection import unreferenced
+from collective.catalog.sqlite.collection import dooming, unreferenced
 from collective.catalog.sqlite.copies import inventories, quarantine
 from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
@@ -71,6 +71,10 @@ class Bound(Enum):
     """Copies on removed nodes that one step forgets."""
     GUARDED_DELETES = auto()
     """Deletes of a restored catalogue that one step guards again."""
+    GUARDED_STRANGERS = auto()
+    """Copies of a chunk in use that one node has and that are no file's copies."""
+    GUARDS_LIFTED = auto()
+    """Guards that go at once with a chunk that nothing needs."""
     INVENTORY_STEP = auto()
     """Copies of an inventory that one transaction changes."""
     INVENTORY_WINDOW = auto()
@@ -228,6 +232,8 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.ENDED_UPLOADS: ((quotas, "ENDED_AT_ONCE"),),
     Bound.FORGOTTEN_COPIES: ((removal, "FORGET_ROWS"),),
     Bound.GUARDED_DELETES: ((restores, "GUARDED_AT_ONCE"),),
+    Bound.GUARDED_STRANGERS: ((dooming, "GUARDED_STRANGERS_MAX"),),
+    Bound.GUARDS_LIFTED: ((dooming, "GUARDS_LIFTED"),),
     Bound.INVENTORY_STEP: ((inventories, "STEP_COPIES"),),
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
     Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),

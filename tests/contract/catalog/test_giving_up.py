@@ -16,7 +16,7 @@ from collective.model.copies import CopyKey, CopyState, Judged, Verdict
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement.node_choice import Offers
-from tests.contract.catalog.engines import Engines
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     ANY,
     DOMAIN,
@@ -220,6 +220,34 @@ async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
     assert not [text for text in texts if C in await stored(ready, text)]
     due = [given.node for _, given in await ready.guarded.claim(8)]
     assert (due.count(A), due.count(C)) == (4, 4)
+
+
+async def test_invented_copies_of_one_chunk_are_few_and_go_with_it_though_not_all_at_once(
+    ready: Catalog, engines: Engines, clock: ManualClock
+) -> None:
+    """Ten simulated days gave one chunk a thousand, and forgetting it was one change."""
+    engines.bound(Bound.GUARDED_STRANGERS, 20)
+    engines.bound(Bound.GUARDS_LIFTED, 6)
+    texts = [f"t{number}" for number in range(40)]
+    await write(ready, "/d/many", *texts)
+    real = await generation(ready, A, "t39")
+    told = [CopyKey(chunk("t39"), Generation(real - past), 26) for past in range(1, 61)]
+    told += [CopyKey(chunk(text), await generation(ready, A, text), 26) for text in ("a", *texts)]
+    page = sorted(told, key=lambda key: (key.chunk, key.generation))
+    assert len(await ready.copies.compare_inventory(A, page, after=b"", last=True)) == 20
+    assert await ready.figures.copies_in_doubt() == (0, 20)
+    await ready.names.remove(OPERATOR, p("/d/many"), recursive=False, condition=ANY)
+    in_doubt, gone = [], 0
+    for _ in range(8):
+        clock.advance(3601)
+        await ready.upkeep.expire()
+        for node, copy in await ready.collection.claim(1000, 0):
+            gone += node == A and copy.chunk == chunk("t39")
+            await ready.collection.finish(node, [copy])
+        in_doubt.append((await ready.figures.copies_in_doubt())[1])
+        await confirm(ready)
+    assert 14 in in_doubt
+    assert (in_doubt[-1], gone) == (0, 21)
 
 
 async def test_copies_on_probation_let_no_copy_go(ready: Catalog) -> None:

@@ -23,6 +23,10 @@ GUARDED_AT_ONCE: Final = 1000
 """Rows that one step of :func:`guard_again` looks at."""
 STRANGERS_MAX: Final = 200_000
 """Rows of one node; what it holds beyond is found again by its next inventory."""
+GUARDED_STRANGERS_MAX: Final = 32
+"""Of one chunk on one node, likewise: all of a chunk's guarded copies are loaded with it."""
+GUARDS_LIFTED: Final = 64
+"""Guards of one chunk that go with it at once; the others are lifted when their turn comes."""
 
 
 def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
@@ -48,12 +52,16 @@ def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
 
 
 def doom_chunk(tx: Transaction, chunk: int) -> None:
-    """Forget a chunk that nothing refers to, and let every copy of it go, guarded ones too."""
+    """Forget a chunk that nothing refers to, and let every copy of it go, guarded ones too.
+
+    A guard that is not lifted here is by ``guarded``, which finds that the chunk is no more.
+    """
     tx.run(
-        "UPDATE doomed SET guard = 0, retry_ms = 0 WHERE guard > 0"
-        " AND hash = (SELECT hash FROM chunks WHERE id = ?1)"
-        " AND stored_length = (SELECT stored_length FROM chunks WHERE id = ?1)",
+        "UPDATE doomed SET guard = 0, retry_ms = 0 WHERE (node, hash, generation) IN"
+        " (SELECT d.node, d.hash, d.generation FROM chunks k JOIN doomed d ON d.hash = k.hash"
+        " AND d.stored_length = k.stored_length AND d.guard > 0 WHERE k.id = ? LIMIT ?)",
         chunk,
+        GUARDS_LIFTED,
     )
     tx.run(
         "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
@@ -69,21 +77,24 @@ def doom_chunk(tx: Transaction, chunk: int) -> None:
 
 
 def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
-    """Note a copy that nothing knows of; False if it is noted already, or known by now.
+    """Note a copy that nothing knows of; False if it is noted already, known by now, or one too many.
 
     Where the chunk has a row, it is guarded: it may be as good as those that are known.
     """
     tx.run(
         "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
-        " guard) SELECT ?1, ?2, ?3, ?4, ?5, 0,"
-        " EXISTS (SELECT 1 FROM chunks WHERE hash = ?2 AND stored_length = ?4)"
+        " guard) SELECT ?1, ?2, ?3, ?4, ?5, 0, is_used FROM"
+        " (SELECT EXISTS (SELECT 1 FROM chunks WHERE hash = ?2 AND stored_length = ?4) AS is_used)"
         " WHERE NOT EXISTS (SELECT 1 FROM chunks k JOIN copies c ON c.chunk = k.id"
-        " WHERE k.hash = ?2 AND c.node = ?1 AND c.generation = ?3)",
+        " WHERE k.hash = ?2 AND c.node = ?1 AND c.generation = ?3)"
+        " AND NOT (is_used AND EXISTS (SELECT 1 FROM doomed WHERE node = ?1 AND hash = ?2"
+        " AND guard > 0 LIMIT 1 OFFSET ?6))",
         node,
         copy.chunk,
         copy.generation,
         copy.stored_length,
         tx.now_ms,
+        GUARDED_STRANGERS_MAX - 1,
     )
     return tx.db.changes() > 0
 
