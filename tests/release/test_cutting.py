@@ -81,11 +81,17 @@ def test_a_release_sets_the_version_dates_the_changelog_and_tags(released: Relea
     )
     assert git(repository, "cat-file", "-t", f"v{VERSION}") == "tag"
     assert f'__version__ = "{VERSION}"' in (repository / "collective/__init__.py").read_text()
+    for name in ("compose/docker-compose.yml", "docs/compose.md"):
+        assert set(re.findall(r"collective:(\d[\w.]*)", (repository / name).read_text())) == {
+            VERSION
+        }
     changelog = (repository / "CHANGELOG.md").read_text()
     assert re.search(rf"^## {VERSION}, \d{{4}}-\d\d-\d\d", changelog, re.MULTILINE)
     assert git(repository, "diff", "--name-only", "HEAD~").split() == [
         "CHANGELOG.md",
         "collective/__init__.py",
+        "compose/docker-compose.yml",
+        "docs/compose.md",
     ]
     assert git(repository, "worktree", "list").count("\n") == 0
 

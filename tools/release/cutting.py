@@ -24,9 +24,12 @@ from tools.release.source import VERSION_FILE, VERSION_LINE, git
 from tools.release.targets import Target
 
 CHANGELOG: Final = "CHANGELOG.md"
+IMAGE_FILES: Final = ("compose/docker-compose.yml", "docs/compose.md")
+"""Name the image of the Compose example, which has the version's number."""
 CI: Final = ".ci/run"
 PASSED: Final = "ci-passed"
 """In the git directory: the trees that CI passed, an id each line; ``.ci/run`` adds to it."""
+_IMAGE: Final = re.compile(r"\bcollective:\d[\w.]*")
 _UNRELEASED: Final = re.compile(r"^## Unreleased(?=:|$)", re.MULTILINE)
 
 
@@ -101,9 +104,12 @@ def _worktree(repository: Path) -> Iterator[Path]:
 
 
 def _commit(tree: Path, version: str) -> str:
-    """Set the version and date the changelog; return the commit."""
+    """Set the version, that of the image too, and date the changelog; return the commit."""
     source = tree / VERSION_FILE
     source.write_text(VERSION_LINE.sub(f'__version__ = "{version}"', source.read_text()))
+    for name in IMAGE_FILES:
+        names_image = tree / name
+        names_image.write_text(_IMAGE.sub(f"collective:{version}", names_image.read_text()))
     changelog = tree / CHANGELOG
     heading = f"## {version}, {datetime.now(UTC):%Y-%m-%d}"
     changelog.write_text(_UNRELEASED.sub(heading, changelog.read_text(), count=1))
