@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,11 +74,24 @@ class Threads(Runs, Protocol):
 
 
 class OsPool:
-    """Threads of the operating system."""
+    """Threads of the operating system.
+
+    Naturally batched: a thread that has done a piece goes on with the next one that waits, and the loop
+    hears of all that was done since it last looked at once.  A burst of short pieces costs few switches.
+    """
 
     def __init__(self, workers: int, name: str) -> None:
         """Make threads as they are needed."""
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix=name)
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._waiting: deque[_Piece] = deque()
+        self._running = 0
+        """Threads that take from what waits; changed under the lock."""
+        self._done: deque[_Piece] = deque()
+        self._is_told = False
+        """Whether the loop will look at what is done; only it sets this back."""
+        self._is_closed = False
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in a thread; see :meth:`Pool.run`."""
@@ -88,18 +103,85 @@ class OsPool:
 
     def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run in a thread, and let go."""
-        self._executor.submit(work, *args, **kwargs)
+        self._give(_Piece(_bound(work, *args, **kwargs)))
 
     async def close(self) -> None:
         """Wait for the threads to end."""
+        self._is_closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown, True)
 
     def abandon(self) -> None:
         """Let the threads end by themselves."""
+        self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
+        while self._waiting:
+            with contextlib.suppress(IndexError):  # a thread took it
+                dropped = self._waiting.popleft()
+                if dropped.future is not None:
+                    dropped.future.cancel()
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, work)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._give(_Piece(work, future))
+        return future
+
+    def _give(self, piece: _Piece) -> None:
+        if self._is_closed:
+            raise RuntimeError("This pool is closed.")
+        with self._lock:
+            self._waiting.append(piece)
+            if self._running == self._workers:
+                return
+            self._running += 1
+        self._executor.submit(self._work)
+
+    def _work(self) -> None:
+        """Do what waits until nothing does."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running -= 1
+                    return
+                piece = self._waiting.popleft()
+            future = piece.future
+            if future is None:
+                piece.work()
+            elif not future.cancelled():
+                try:
+                    piece.value = piece.work()
+                except BaseException as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
+                    piece.error = error
+                self._done.append(piece)
+                if not self._is_told:
+                    self._is_told = True
+                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                        future.get_loop().call_soon_threadsafe(self._tell)
+            del piece, future
+
+    def _tell(self) -> None:
+        """Give callers what was done, on the loop."""
+        self._is_told = False  # before looking: what is added from now on is told of again
+        while self._done:
+            piece = self._done.popleft()
+            future = piece.future
+            if future is None or future.done():
+                continue
+            if piece.error is None:
+                future.set_result(piece.value)
+            else:
+                future.set_exception(piece.error)
+
+
+class _Piece:
+    """A piece of work, who waits for it, and what came of it."""
+
+    __slots__ = ("error", "future", "value", "work")
+
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any] | None = None) -> None:
+        self.work = work
+        self.future = future
+        self.value: Any = None
+        self.error: BaseException | None = None
 
 
 class OsThreads:
