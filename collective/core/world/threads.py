@@ -89,6 +89,7 @@ class OsPool:
         self._running = 0
         """Threads that take from what waits; changed under the lock."""
         self._done: deque[_Piece] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_told = False
         """Whether the loop will look at what is done; only it sets this back."""
         self._is_closed = False
@@ -121,7 +122,10 @@ class OsPool:
                     dropped.future.cancel()
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # one that has ended will never look
+            self._loop, self._is_told = loop, False
+        future: asyncio.Future[T] = loop.create_future()
         self._give(_Piece(work, future))
         return future
 
@@ -144,13 +148,13 @@ class OsPool:
                     return
                 piece = self._waiting.popleft()
             future = piece.future
-            if future is None:
-                piece.work()
-            elif not future.cancelled():
-                try:
-                    piece.value = piece.work()
-                except BaseException as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
-                    piece.error = error
+            if future is not None and future.cancelled():
+                continue
+            try:
+                piece.value = piece.work()
+            except BaseException as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
+                piece.error = error
+            if future is not None:
                 self._done.append(piece)
                 if not self._is_told:
                     self._is_told = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,78 @@ async def test_an_abandoned_pool_drops_what_has_not_begun() -> None:
     go_on.set()
     await pool.close()
     assert done == []
+
+
+async def test_a_closed_pool_refuses_work() -> None:
+    for end in ("close", "abandon"):
+        pool = OsThreads().pool(1, "test")
+        await pool.run(int)
+        if end == "close":
+            await pool.close()
+        else:
+            pool.abandon()
+        with pytest.raises(RuntimeError, match="closed"):
+            await pool.run(int)
+
+
+async def test_the_loop_hears_once_of_all_that_was_done_while_it_did_not_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = OsThreads().pool(1, "test")
+    loop = asyncio.get_running_loop()
+    calls: list[object] = []
+    tell = loop.call_soon_threadsafe
+
+    def counted(*args: Any, **kwargs: Any) -> asyncio.Handle:
+        calls.append(args)
+        return tell(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    last = threading.Event()
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(pool.run(divmod, number, 3)) for number in range(20)
+    ]
+    tasks.append(asyncio.ensure_future(pool.run(last.set)))
+    await asyncio.sleep(0)  # all are given
+    assert last.wait(10)  # and done, while the loop stands still
+    assert (await asyncio.gather(*tasks))[:20] == [divmod(number, 3) for number in range(20)]
+    assert len(calls) == 1
+    monkeypatch.undo()
+    await pool.close()
+
+
+async def test_as_many_pieces_run_at_once_as_there_are_workers() -> None:
+    pool = OsThreads().pool(3, "test")
+    meet = threading.Barrier(3, timeout=10)
+    await asyncio.gather(*(pool.run(meet.wait) for _ in range(3)))
+    await pool.close()
+
+
+def test_a_pool_serves_a_loop_that_comes_after_another() -> None:
+    pool = OsThreads().pool(1, "test")
+
+    async def left() -> None:  # its loop ends without looking at what is done
+        done = threading.Event()
+        waiting = asyncio.ensure_future(pool.run(done.set))
+        await asyncio.sleep(0)
+        assert done.wait(10)
+        waiting.cancel()
+
+    async def used() -> int:
+        async with asyncio.timeout(10):
+            return await pool.run(int, "7")
+
+    for _ in range(3):
+        asyncio.run(left())
+        assert asyncio.run(used()) == 7
+    asyncio.run(pool.close())
+
+
+async def test_what_was_started_and_raises_holds_up_nothing() -> None:
+    pool = OsThreads().pool(1, "test")
+    pool.start(fail)
+    assert await pool.run(int, "7") == 7
+    await pool.close()
 
 
 def test_the_only_thread_never_pauses() -> None:
