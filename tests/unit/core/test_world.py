@@ -11,6 +11,7 @@ import pytest
 
 from collective.core.errors import NotFoundError
 from collective.core.world import InlineThreads, OsThreads, Runs, Threads
+from collective.core.world.threads import OsPool
 
 
 @pytest.fixture(params=[OsThreads, InlineThreads])
@@ -177,23 +178,24 @@ async def test_as_many_pieces_run_at_once_as_there_are_workers() -> None:
     await pool.close()
 
 
-def test_a_pool_serves_a_loop_that_comes_after_another() -> None:
-    pool = OsThreads().pool(1, "test")
+def test_a_pool_serves_a_loop_that_comes_after_one_that_did_not_wait() -> None:
+    pool = OsPool(1, "test")
+    gate, done = threading.Event(), threading.Event()
 
-    async def left() -> None:  # its loop ends without looking at what is done
-        done = threading.Event()
-        waiting = asyncio.ensure_future(pool.run(done.set))
-        await asyncio.sleep(0)
-        assert done.wait(10)
-        waiting.cancel()
+    async def give() -> None:
+        pool._begin(gate.wait)
 
     async def used() -> int:
         async with asyncio.timeout(10):
             return await pool.run(int, "7")
 
-    for _ in range(3):
-        asyncio.run(left())
-        assert asyncio.run(used()) == 7
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(give())
+    loop.close()
+    gate.set()  # its result finds no loop any more
+    pool.start(done.set)
+    assert done.wait(10)
+    assert asyncio.run(used()) == 7
     asyncio.run(pool.close())
 
 
