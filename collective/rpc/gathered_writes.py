@@ -1,8 +1,8 @@
 """What one turn of the event loop writes to a connection, handed to TLS as one piece.
 
-grpclib writes each frame by itself: an answer is three, each a TLS record of its own.  Here they go
-together, with those of other calls on the same connection that end in the same turn.  Owns the order
-of the bytes; refuses nothing.  Invariants: what is written goes out in that order, before the
+grpclib writes each frame by itself: an answer is three, each a TLS record of its own; the chunk stream
+answers each small chunk with a frame.  Here they go together, with those of other calls on the same
+connection that end in the same turn.  Owns the order of the bytes; refuses nothing.  Invariants: what is written goes out in that order, before the
 connection is closed, and no timer holds it back; no more than ``GATHERED_MAX_BYTES`` are kept here, so
 that the transport's own limits stop one that writes too much.
 """
@@ -10,13 +10,14 @@ that the transport's own limits stop one that writes too much.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 GATHERED_MAX_BYTES: Final = 32 * 1024
 
 
 class GatheredWrites:
-    """The part of :class:`asyncio.Transport` that grpclib uses, over a transport."""
+    """The part of :class:`asyncio.Transport` that grpclib and the chunk stream use, over a transport."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         """Write to ``transport``, within its event loop."""
@@ -33,6 +34,13 @@ class GatheredWrites:
         self._size += len(data)
         if self._size >= GATHERED_MAX_BYTES:
             self.flush()
+
+    def write_through(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Send ``pieces``, after what waits, before this returns: they are too large to be copied."""
+        waiting, self._pieces = self._pieces, []
+        self._size = 0
+        if not self.transport.is_closing():
+            self.transport.writelines([*waiting, *pieces])
 
     def flush(self) -> None:
         """Hand over what was written until now; what the connection has ended before is dropped."""

@@ -1,8 +1,8 @@
 """One connection of the chunk stream: frames over an asyncio transport, without copies.
 
-Payload is received straight into the buffer where it stays.  Every frame is written whole and at
-once, in pieces of at most :data:`~.frames.PIECE_BYTES`, so an abandoned transfer never leaves half
-a frame behind and needs no lock.  A sender of payload awaits :meth:`ChunkConnection.writable`
+Payload is received straight into the buffer where it stays.  Every frame is written whole, in pieces of
+at most :data:`~.frames.PIECE_BYTES`, so an abandoned transfer never leaves half a frame behind and needs
+no lock.  Small frames of one turn of the event loop are written together.  A sender of payload awaits :meth:`ChunkConnection.writable`
 before each piece; that is the back-pressure.
 """
 
@@ -19,6 +19,7 @@ from collective.core.limits import KIB, MIB
 from collective.rpc.closing import OpenTransports
 from collective.rpc.encoding import encode
 from collective.rpc.errors import to_detail
+from collective.rpc.gathered_writes import GatheredWrites
 from collective.transfer.stream.frames import (
     PIECE_BYTES,
     Blocked,
@@ -34,6 +35,8 @@ from collective.transfer.stream.frames import (
 WRITE_HIGH_BYTES: Final = 512 * KIB
 _BACKLOG_MAX_BYTES: Final = 4 * MIB
 _TRASH_BYTES: Final = 4 * KIB
+_GATHERED_BYTES: Final = 8 * KIB
+"""Payload that is copied so that its frame goes together with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         self._bounds = bounds or WriteBounds()
         self._reader = FrameReader(self)
         self._transport: asyncio.Transport | None = None
+        self._out: GatheredWrites | None = None
+        """Writes to the transport."""
         self._lost: CollectiveError | None = None
         self._write_paused = False
         self._writers: list[asyncio.Future[None]] = []
@@ -160,16 +165,20 @@ class ChunkConnection(asyncio.BufferedProtocol):
         payload: tuple[memoryview, ...] = (),
         flags: FrameFlag = FrameFlag.NONE,
     ) -> None:
-        """Send one frame at once; nothing is sent on a lost connection.
+        """Send one frame, by the end of this turn of the loop; nothing is sent on a lost connection.
 
         ``payload`` (at most PIECE_BYTES in all) is copied or encrypted before this returns.
         """
-        if self._transport is None or self._lost is not None:
+        if self._out is None or self._lost is not None:
             return
         length = sum(map(len, payload))
         assert length <= PIECE_BYTES
         head = encode(message) if message is not None else b""
-        self._transport.writelines([encode_head(kind, request_id, head, length, flags), *payload])
+        begin = encode_head(kind, request_id, head, length, flags)
+        if length > _GATHERED_BYTES:
+            self._out.write_through([begin, *payload])
+        else:
+            self._out.write(b"".join([begin, *payload]) if payload else begin)
 
     def answer(
         self,
@@ -181,8 +190,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """Send a frame that a frame of the peer caused; drop a peer that reads none of them."""
         self.send(kind, request_id, message, flags=flags)
         if (
-            self._transport is not None
-            and self._transport.get_write_buffer_size() > self._bounds.backlog_max_bytes
+            self._out is not None
+            and self._out.get_write_buffer_size() > self._bounds.backlog_max_bytes
         ):
             self.abort(UnreachableError("The peer reads no answers."))
 
@@ -208,20 +217,20 @@ class ChunkConnection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close after what was sent; later frames are not delivered."""
         self._drop(UnreachableError("The connection was closed."))
-        if self._transport is not None:
-            self._transport.close()
+        if self._out is not None:
+            self._out.close()
 
     def abort(self, error: CollectiveError) -> None:
         """Close at once because of ``error``."""
         self._drop(error)
-        if self._transport is not None:
-            self._transport.abort()
+        if self._out is not None:
+            self._out.abort()
 
     def _fail(self, error: FramingError) -> None:
         self.send(FrameType.ERROR, 0, to_detail(error))
         self._drop(error)
-        if self._transport is not None:
-            self._transport.close()
+        if self._out is not None:
+            self._out.close()
 
     def _drop(self, error: CollectiveError) -> None:
         if self._lost is not None:
@@ -236,6 +245,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        self._out = GatheredWrites(self._transport)
         self._transport.set_write_buffer_limits(high=self._bounds.high_bytes)
         if self.open_transports is not None:
             self.open_transports.made(self._transport)
@@ -274,7 +284,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
         self._drop(lost)
         if self.open_transports is not None and self._transport is not None:
             self.open_transports.gone(self._transport)
-        self._transport = None
+        self._transport = self._out = None
 
     def pause_writing(self) -> None:
         """Too much is unsent."""
