@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.audit.audit import SqliteAudit
+from collective.catalog.sqlite.audit.reading import SqliteAudit
 from collective.catalog.sqlite.changes.changes import SqliteChanges
 from collective.catalog.sqlite.collection.guarded import SqliteGuardedCopies
 from collective.catalog.sqlite.collection.unreferenced import SqliteCollection

@@ -20,6 +20,7 @@ import apsw
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.catalog.decisions.changes import Touched
+from collective.catalog.sqlite.audit.writing import write_row
 from collective.catalog.sqlite.changes.bell import Bell
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.custody import Custody
@@ -172,21 +173,8 @@ class Transaction:
         *,
         row: int | None = None,
     ) -> int:
-        """Write the audit row of what ``actor`` did, who need be no caller; return its id.
-
-        ``row``: the one that an earlier step of the same work wrote; it gets the new detail, if it is
-        there still.
-        """
-        if row is not None:
-            self.db.execute("UPDATE audit SET detail = ? WHERE id = ?", (detail, row))
-            if self.db.changes():
-                return row
-        self.db.execute(
-            "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-            " VALUES (?,?,?,?,?,?)",
-            (self.now_ms, actor, action, target, detail, request_id),
-        )
-        return self.db.last_insert_rowid()
+        """Write the audit row of what ``actor`` did, who need be no caller; see :func:`write_row`."""
+        return write_row(self.db, self.now_ms, actor, action, target, detail, request_id, row=row)
 
 
 Operation = Callable[[Transaction], T]

@@ -1,4 +1,4 @@
-"""The audit as it is read, and the rows that others than the catalogue write."""
+"""The audit as it is read, page by page; what others than the catalogue note goes on to the engine."""
 
 from __future__ import annotations
 
