@@ -39,14 +39,16 @@ from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
+from collective.member.nodes.bad_copy_reports import BadCopyReports
 from collective.member.nodes.enrolled import Enrolled
-from collective.member.nodes.heartbeat_answers import Words
+from collective.member.nodes.heartbeats import Heartbeats
+from collective.member.nodes.inventories import Inventories
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.reachability import AddressProver
-from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.statements import Statements
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
 from collective.member.people.grant_directory import GrantDirectory
@@ -75,7 +77,7 @@ from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.roles.coordinator.faces.grpc.certificates import CertificatesService
 from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
 from collective.roles.coordinator.faces.grpc.files import FilesService
-from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.faces.grpc.node_registry import Contacts, RegistryService
 from collective.roles.coordinator.faces.grpc.nodes import NodesService
 from collective.roles.coordinator.faces.grpc.peering import PeerLinkService, PeersService
 from collective.roles.coordinator.faces.grpc.people import PeopleService
@@ -440,7 +442,7 @@ def _registry(
 ) -> RegistryService:
     catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
     enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
-    words = Words(
+    statements = Statements(
         ground.own,
         catalog.restores,
         ground.keys,
@@ -448,6 +450,12 @@ def _registry(
         revocations,
         interval_s=ground.settings.heartbeat_interval_s,
     )
-    registry = NodeRegistry(catalog, nodes, enrolled, words, ground.wakes, ground.metrics)
     federation = ground.federation
-    return RegistryService(registry, admission, ground.metrics, federation.book, federation.bundle)
+    return RegistryService(
+        Heartbeats(catalog.nodes, nodes, enrolled, statements, ground.wakes),
+        Inventories(catalog.copies, nodes, enrolled, ground.wakes),
+        BadCopyReports(catalog.copies, enrolled, ground.wakes, ground.metrics),
+        Contacts(federation.bundle, federation.book),
+        admission,
+        ground.metrics,
+    )

@@ -28,7 +28,7 @@ from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.enrolment import Enrolled
 from collective.roles.node.enrolment_notes import record_path
 from collective.roles.node.heartbeat import Heartbeat
-from collective.roles.node.heartbeat_answer import CoordinatorWord
+from collective.roles.node.heartbeat_effects import HeartbeatEffects
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
 from collective.roles.node.inventory_report import InventoryReport
@@ -166,11 +166,11 @@ def wire_working(
     )
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     inventory = InventoryReport(channel, facts)
-    word = CoordinatorWord(
+    effects = HeartbeatEffects(
         own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory
     )
     heartbeat = Heartbeat(
-        channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
+        channel, facts, effects, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
     )
     scrubber = Scrubber(
         kept.store,

@@ -40,7 +40,7 @@ from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import beat, service
+from tests.unit.member.nodes.test_heartbeats import beat, service
 from tests.unit.member.own import Revoked
 from tests.worlds import REAL
 

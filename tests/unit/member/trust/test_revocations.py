@@ -16,7 +16,7 @@ from collective.roles.node.node_memory import Remembered, decode, encode, with_r
 from collective.rpc.gen.collective.v1 import node as pb
 from tests.unit.member.cluster import DOMAIN, OWN
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import (
+from tests.unit.member.nodes.test_heartbeats import (
     OWN_KEY,
     OWN_SERIAL,
     Gate,

@@ -26,7 +26,7 @@ from collective.roles.node.bad_copies import Problems
 from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
-from collective.roles.node.heartbeat_answer import CoordinatorWord
+from collective.roles.node.heartbeat_effects import HeartbeatEffects
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.metrics import NodeMetrics
@@ -162,7 +162,7 @@ class Bench:
         self.heartbeat = Heartbeat(
             channel,
             facts,
-            CoordinatorWord(OWN, self.keys, self.memory, self, self, self.inventory),
+            HeartbeatEffects(OWN, self.keys, self.memory, self, self, self.inventory),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,

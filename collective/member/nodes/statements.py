@@ -1,4 +1,4 @@
-"""What nodes and their coordinator tell each other of the member: where its catalogue stands, what counts.
+"""What a coordinator states to its nodes of the member: where its catalogue stands, what is revoked, which CAs count.
 
 A node shows what it was told last, which is how a restored catalogue learns what it has forgotten.
 What it is told is marked (:mod:`~.statement_macs`), so only the coordinator's own words come back.
@@ -29,8 +29,8 @@ from collective.transfer.tickets.key_ring import KeyRing
 NOT_TAKEN_MAX: Final = 1000
 
 
-class Tells(Protocol):
-    """The coordinator whose words these are."""
+class OwnAuthorities(Protocol):
+    """The coordinator that states these, and the CAs that it goes by."""
 
     @property
     def identity(self) -> SpiffeId:
@@ -46,12 +46,12 @@ class Tells(Protocol):
         ...
 
 
-class Words:
-    """Hears what nodes were told, and tells them what is so now."""
+class Statements:
+    """Takes back what nodes were told before, and tells them what is so now."""
 
     def __init__(
         self,
-        own: Tells,
+        own: OwnAuthorities,
         restores: Restores,
         keys: KeyRing,
         macs: StatementMacs,
@@ -72,8 +72,8 @@ class Words:
         """Nodes that showed last that they obey this catalogue: nothing brings them back."""
         self._log = structlog.get_logger("coordinator.registry")
 
-    async def learn(self, node: NodeId, said: Heartbeat) -> None:
-        """Take back what ``node`` was told and a restored catalogue has forgotten."""
+    async def take_back(self, node: NodeId, said: Heartbeat) -> None:
+        """Learn again what ``node`` was told and a restored catalogue has forgotten."""
         await self._observe(node, said.seen)
         await self._follow_up(node, said.seen)
         await self._revocations.learn(node, said.revoked)

@@ -69,8 +69,8 @@ class HearsOfInventory(Protocol):
         ...
 
 
-class CoordinatorWord:
-    """Takes answers over."""
+class HeartbeatEffects:
+    """Applies answers."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class CoordinatorWord:
         renewal: HearsOfAuthorities,
         inventory: HearsOfInventory,
     ) -> None:
-        """Take over what is said to the node ``own``."""
+        """Apply what is said to the node ``own``."""
         self._own = own
         self._keys = keys
         self._memory = memory
@@ -111,7 +111,7 @@ class CoordinatorWord:
         """Whether the coordinator knows what this start of the node holds."""
         return self._inventory.is_known
 
-    async def take(
+    async def apply(
         self,
         answer: pb.HeartbeatResponse,
         *,
@@ -120,7 +120,7 @@ class CoordinatorWord:
         sent_s: float,
         received_s: float,
     ) -> None:
-        """Take one answer over.
+        """Apply one answer.
 
         Args:
             answer: what the coordinator said.

@@ -1,40 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from collective.chunking.chunk_ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId
-from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.member.nodes.bad_copy_reports import BadCopyReports
 from collective.member.nodes.enrolled import Enrolled
-from collective.member.nodes.heartbeat_answers import Words
-from collective.member.nodes.inventory_schedule import INVENTORY_S
+from collective.member.nodes.heartbeats import Heartbeats
+from collective.member.nodes.inventories import Inventories
 from collective.member.nodes.live_nodes import REFUSAL_KEPT_S
-from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.statements import Statements
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
-from collective.model.changes import Attributes, Precondition
-from collective.model.extents import Extent
 from collective.model.nodes import NodeState, Position, StatedPosition, Whereabouts
-from collective.model.transfers import RouteMode
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
-from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.faces.grpc.node_registry import Contacts, RegistryService
 from collective.rpc import context
 from collective.rpc.conversions.node_registry import position_message
 from tests import protocol as pb
 from tests.unit.member.alone import no_peers
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
-from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.files.test_whole_files import stream
+from tests.unit.member.farm import Scene, scene
 from tests.unit.member.own import Own
 
 OWN_SERIAL = "serial:c0ffee"
@@ -98,7 +92,7 @@ def service(
         revocations,
         CertificatesSeen(DOMAIN, SeesAll()),
     )
-    words = Words(
+    statements = Statements(
         Told(),
         here.catalog.restores,
         keys,
@@ -106,8 +100,14 @@ def service(
         revocations,
         interval_s=2.0,
     )
-    registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
-    return RegistryService(registry, here.admission(), here.metrics, no_peers(), Findable())
+    return RegistryService(
+        Heartbeats(here.catalog.nodes, table, enrolled, statements, here.wakes),
+        Inventories(here.catalog.copies, table, enrolled, here.wakes),
+        BadCopyReports(here.catalog.copies, enrolled, here.wakes, here.metrics),
+        Contacts(Findable(), no_peers()),
+        here.admission(),
+        here.metrics,
+    )
 
 
 def speak_as(identity: SpiffeId) -> None:
@@ -266,106 +266,6 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
                 assert answer.position is not None
                 assert answer.position.epoch == ours.epoch
         assert not await here.catalog.restores.is_restored()
-
-
-async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
-    async def pages() -> AsyncIterator[pb.InventoryPage]:
-        copies = [pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=1, length=9) for n in (2, 1)]
-        yield pb.InventoryPage(instance_id=instance(1), copies=copies, last=True)
-
-    async with scene(tmp_path) as here:
-        speak_as(A)
-        registry = service(here)
-        await registry.heartbeat(beat())
-        with pytest.raises(UsageError):
-            await registry.report_inventory(pages())
-
-
-@pytest.mark.parametrize("again", [False, True])
-async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
-    tmp_path: Path, *, again: bool
-) -> None:
-    async with scene(tmp_path) as here:
-        speak_as(A)
-        registry = service(here)
-        assert (await registry.heartbeat(beat(5))).send_inventory
-        here.world.keys.hand_out(A, frozenset())
-        path = FilePath.parse("/d/file")
-        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
-        opened = await here.files.uploads.open_upload(
-            OPERATOR, path, Attributes(), Precondition(), [], mode=RouteMode.DIRECT
-        )
-        first = opened.id
-        live = here.world.table.get(NodeId("a"))
-        assert live is not None
-        live.inventory.instance_id = (
-            live.instance_id
-        )  # as it was when the upload was given its routes
-        intent = Extent(0, 3, chunk_id(b"abc"), 3)
-        (plan,) = await here.files.uploads.allocate(
-            OPERATOR, first, [intent], mode=RouteMode.DIRECT
-        )
-        if again:
-            live.inventory.due_s = 2 * INVENTORY_S
-            assert not (await registry.heartbeat(beat(5))).send_inventory
-            live.inventory.due_s = 0.0
-            assert (await registry.heartbeat(beat(5))).send_inventory
-            assert live.ready, "it is given copies meanwhile"
-        else:
-            live.inventory.instance_id = ""
-
-        async def pages() -> AsyncIterator[pb.InventoryPage]:
-            """Made before the put, compared after it."""
-            (route,) = plan.routes
-            put = here.farm.put(route, [b"abc"])
-            receipts = [result.receipt async for result in put if result.receipt is not None]
-            extent = Extent(0, 3, intent.chunk, 3)
-            await here.files.uploads.commit_upload(OPERATOR, first, [extent], receipts, 3)
-            yield pb.InventoryPage(instance_id=instance(5), last=True)
-
-        await registry.report_inventory(pages())
-        assert len(await here.catalog.copies.stored(intent.chunk)) == 3
-        with pytest.raises(ConflictError, match="awaited"):
-            await registry.report_inventory(pages())
-        assert not (await registry.heartbeat(beat(5))).send_inventory
-
-
-async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_yet(
-    tmp_path: Path,
-) -> None:
-    async with scene(tmp_path) as here:
-        path = FilePath.parse("/d/file")
-        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
-        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
-        ((chunk, generation),) = here.farm.stored[NodeId("a")]
-        speak_as(A)
-        registry = service(here)
-        for corrupt in (False, True):
-            trouble = pb.CopyTrouble(chunk_id=chunk, generation=generation, corrupt=corrupt)
-            await registry.report_problems(pb.ReportProblemsRequest(copies=[trouble]))
-            assert len(await here.catalog.copies.stored(chunk)) == 2
-            assert await here.catalog.collection.claim(9, 0.0) == []
-
-
-async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
-    async def pages() -> AsyncIterator[pb.InventoryPage]:
-        ((_, given),) = here.farm.stored[NodeId("a")]
-        copies = [
-            pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=generation, length=9)
-            for n, generation in ((1, given), (2, given), (3, 1))
-        ]
-        yield pb.InventoryPage(instance_id=instance(5), copies=copies, last=True)
-
-    async with scene(tmp_path) as here:
-        path = FilePath.parse("/d/file")
-        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
-        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
-        speak_as(A)
-        registry = service(here)
-        assert (await registry.heartbeat(beat(5))).send_inventory
-        verdict = await registry.report_inventory(pages())
-        assert [copy.chunk_id[0] for copy in verdict.unknown] == [1, 2], "3 is from another life"
-        assert not (await registry.heartbeat(beat(5))).send_inventory
 
 
 async def test_an_address_that_nobody_has_proved_wakes_who_looks_for_it(tmp_path: Path) -> None:
