@@ -33,7 +33,7 @@ from collective.catalog.sqlite.copies.quarantine import forget_on_removed
 from collective.catalog.sqlite.files.recording import clear_extents, clear_upload
 from collective.catalog.sqlite.files.upload_rows import COMMITTED, COMMITTED_UNCLEARED
 from collective.catalog.sqlite.names.policies import lower
-from collective.catalog.sqlite.names.quotas import beyond_quota
+from collective.catalog.sqlite.names.quota_rows import beyond_quota
 from collective.catalog.sqlite.nodes.removal import forget_copies
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import COLLECTED, RETIRED, is_restored

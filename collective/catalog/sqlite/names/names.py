@@ -48,7 +48,7 @@ from collective.catalog.sqlite.names.listing import list_page
 from collective.catalog.sqlite.names.moving import fitting, give_way, movable, parent_of, rename
 from collective.catalog.sqlite.names.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.names.policies import unsettle
-from collective.catalog.sqlite.names.quotas import charge_at, require_room, weigh
+from collective.catalog.sqlite.names.quota_rows import charge_at, make_room, weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import CURRENT, DATASTORE, LEAVES, LINK, ROOT
@@ -145,7 +145,7 @@ class SqliteNames:
                 target,
             )
             version = tx.db.last_insert_rowid()
-            require_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
+            make_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
             entry = put_in_place(tx, path, LINK, version, parent, existing)
             tx.audit(caller, "write", str(path), "a symbolic link")
             return as_seen(decider, load_entry(tx.db, entry, path, 0))
@@ -338,5 +338,5 @@ def _add_folders(
         names = names[1:]
     if not names:
         return parent
-    require_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
+    make_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
     return add_folders(tx, parent, names, attributes)

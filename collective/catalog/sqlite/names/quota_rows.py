@@ -1,4 +1,4 @@
-"""Quotas: what counts towards one, as rows have it; ``decisions/quotas.py`` decides.
+"""Quotas as rows have them: what counts towards one is loaded and stored here; ``decisions/quotas.py`` decides.
 
 What was replaced or removed counts no more; collection keeps it for its grace, and beyond that for
 readers only as much as the quota says (:func:`beyond_quota`).
@@ -8,26 +8,26 @@ readers only as much as the quota says (:func:`beyond_quota`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, Final
 
 import apsw
 
 from collective.catalog.decisions.quotas import (
     IDLE_MS,
+    QuotaUse,
     Recorded,
     Reservation,
     beyond,
-    excess_of,
-    giving_way,
     grown,
-    no_room,
-    too_many_open,
+    require_place,
+    require_room,
 )
 from collective.catalog.decisions.weights import Weight, catalog_bytes
 from collective.catalog.sqlite.files.recording import end_upload
-from collective.catalog.sqlite.files.upload_rows import ACTIVE, COMMITTED
+from collective.catalog.sqlite.files.upload_rows import IS_OPEN
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import RETIRED
 from collective.catalog.sqlite.store.writer import StepsFirstError, Transaction
@@ -38,9 +38,7 @@ from collective.model.extents import Extent
 
 ENDED_AT_ONCE: Final = 50
 """Idle uploads that a change ends itself; more of them are ended in steps before it."""
-_IS_OPEN: Final = f"state = {ACTIVE}"
-"""A literal: SQLite would plan a statement anew at each use whose parameter decides about an index."""
-_IS_IDLE: Final = f"{_IS_OPEN} AND (touched_ms <= ? OR touched_ms > ?)"
+_IS_IDLE: Final = f"{IS_OPEN} AND (touched_ms <= ? OR touched_ms > ?)"
 _WEIGHT = (
     "v.chunk_count, v.hole_count, v.hole_bytes, length(CAST(v.metadata AS BLOB))"
     " + length(CAST(v.content_type AS BLOB)) + coalesce(length(v.target), 0)"
@@ -49,35 +47,60 @@ WEIGHT_COLUMNS = f"v.target IS NOT NULL, v.size, {_WEIGHT}"
 """See :func:`weight_from`."""
 
 
-def require_room(
+def make_room(
     tx: Transaction, datastore: int, more_bytes: int, *, upload: str = "", also_open: bool = True
 ) -> None:
-    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) that count would pass the quota.
+    """Find room in the quota for ``more_bytes`` (of ``upload``) that count; NoSpaceError where there is none.
 
     ``also_open``: count what other open uploads have reserved; idle ones are ended if that helps.
+
+    Raises:
+        StepsFirstError: those to be ended are many.
     """
     row = tx.one(
-        "SELECT d.quota, f.data + f.overhead, e.name FROM datastores d"
+        "SELECT e.name, d.quota, f.data + f.overhead FROM datastores d"
         " JOIN entries e ON e.id = d.entry JOIN folders f ON f.entry = d.entry"
         " WHERE d.entry = ? AND d.quota > 0",
         datastore,
     )
-    if row is None or more_bytes <= 0:
+    if row is None:
         return
-    quota, used, name = row
-    lacking = used + more_bytes - quota
-    if also_open and lacking <= 0:
-        lacking += tx.value(
-            "SELECT coalesce(sum(max(reserved - credit, 0)), 0) FROM uploads"
-            f" WHERE datastore = ? AND {_IS_OPEN} AND id <> ? AND expires_ms > ?",
-            datastore,
-            upload,
-            tx.now_ms,
+    reserved = partial(_reserved_by_others, tx, datastore, upload)
+    with closing(_idle_uploads(tx, datastore, upload)) as idle:
+        chosen = require_room(
+            QuotaUse(*row),
+            more_bytes,
+            reserved_by_others=reserved if also_open else None,
+            idle=idle,
         )
-        if lacking > 0:
-            lacking -= _end_idle(tx, datastore, upload, lacking)
-    if lacking > 0:
-        raise no_room(name, quota, lacking)
+    if len(chosen) > ENDED_AT_ONCE:
+        raise StepsFirstError(chosen, _end_each, ENDED_AT_ONCE)
+    _end_each(tx, chosen)
+
+
+def _reserved_by_others(tx: Transaction, datastore: int, upload: str) -> int:
+    """Return what all open uploads there but ``upload`` have reserved."""
+    found: int = tx.value(
+        "SELECT coalesce(sum(max(reserved - credit, 0)), 0) FROM uploads"
+        f" WHERE datastore = ? AND {IS_OPEN} AND id <> ? AND expires_ms > ?",
+        datastore,
+        upload,
+        tx.now_ms,
+    )
+    return found
+
+
+def _idle_uploads(
+    tx: Transaction, datastore: int, upload: str
+) -> Generator[tuple[UploadKey, int], None, None]:
+    """Yield the others that stand still, the longest first, and what each would free."""
+    sql = (
+        f"SELECT id, reserved - credit FROM uploads WHERE datastore = ? AND {_IS_IDLE}"
+        " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms"
+    )
+    with closing(tx.run(sql, datastore, *_idle(tx), upload, tx.now_ms)) as found:
+        for key, freed in found:
+            yield UploadKey(key), freed
 
 
 def reserve(
@@ -122,7 +145,7 @@ def reserve(
     if after.reserved_bytes == before.reserved_bytes and not new:
         return
     credit = charge_at(tx, path)
-    require_room(tx, datastore, after.reserved_bytes - credit, upload=upload)
+    make_room(tx, datastore, after.reserved_bytes - credit, upload=upload)
     tx.run(
         "UPDATE uploads SET reserved = ?, reach = ?, pinned = ?, pin_count = ?, credit = ?"
         " WHERE id = ?",
@@ -155,29 +178,7 @@ def charge_at(tx: Transaction, path: FilePath) -> int:
     return weigh(tx.db, there[2]).charge_bytes if there is not None and there[2] else 0
 
 
-def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
-    """Note that its client is at work: an open upload and its reservation live for ``life_s`` on."""
-    tx.run(
-        f"UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ? AND {_IS_OPEN}",
-        tx.now_ms,
-        tx.now_ms + int(life_s * 1000),
-        upload,
-    )
-
-
-def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
-    """Let no upload live longer than ``life_s`` from now: a clock that was ahead gave more."""
-    latest_ms = tx.now_ms + int(life_s * 1000)
-    for state in (ACTIVE, COMMITTED):
-        tx.run(
-            "UPDATE uploads SET expires_ms = ?1 WHERE id IN"
-            f" (SELECT id FROM uploads WHERE state = {state} AND expires_ms > ?1 LIMIT ?2)",
-            latest_ms,
-            limit,
-        )
-
-
-def require_place(tx: Transaction, caller: Call) -> None:
+def make_place(tx: Transaction, caller: Call) -> None:
     """Bound the open uploads of one caller: their idle ones make place, else BusyError.
 
     Those of a peer count together, whoever its people are.
@@ -185,20 +186,20 @@ def require_place(tx: Transaction, caller: Call) -> None:
     first = last = str(caller.principal)
     if caller.via is not None:
         first, last = f"spiffe://{caller.via}/", f"spiffe://{caller.via}0"  # '0' follows '/'
-    of_them = f"principal BETWEEN ? AND ? AND {_IS_OPEN}"
-    excess = excess_of(tx.value(f"SELECT count(*) FROM uploads WHERE {of_them}", first, last))
-    if not excess:
-        return
-    idle = tx.all(
-        f"SELECT id FROM uploads WHERE {of_them} AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
-        first,
-        last,
-        *_idle(tx),
-        excess,
-    )
-    if len(idle) < excess:
-        raise too_many_open()
-    for (upload,) in idle:
+    of_them = f"principal BETWEEN ? AND ? AND {IS_OPEN}"
+
+    def idle(most: int) -> Sequence[UploadKey]:
+        found = tx.all(
+            f"SELECT id FROM uploads WHERE {of_them} AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
+            first,
+            last,
+            *_idle(tx),
+            most,
+        )
+        return [UploadKey(upload) for (upload,) in found]
+
+    count = tx.value(f"SELECT count(*) FROM uploads WHERE {of_them}", first, last)
+    for upload in require_place(count, idle):
         end_upload(tx, upload)
 
 
@@ -222,25 +223,6 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
         for datastore, quota in full
         for version in beyond(db.execute(newest_first, (datastore,)), quota)
     )
-
-
-def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> int:
-    """End uploads that stand still, the longest first, if ``needed_bytes`` are free then; return how many.
-
-    Raises:
-        StepsFirstError: these are many.
-    """
-    sql = (
-        f"SELECT id, reserved - credit FROM uploads WHERE datastore = ? AND {_IS_IDLE}"
-        " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms"
-    )
-    with closing(tx.run(sql, datastore, *_idle(tx), but, tx.now_ms)) as found:
-        idle = ((UploadKey(upload), freed) for upload, freed in found)
-        chosen, freed = giving_way(idle, needed_bytes)
-    if len(chosen) > ENDED_AT_ONCE:
-        raise StepsFirstError(chosen, _end_each, ENDED_AT_ONCE)
-    _end_each(tx, chosen)
-    return freed
 
 
 def _end_each(tx: Transaction, uploads: Sequence[str]) -> Sequence[str]:
