@@ -30,7 +30,7 @@ from collective.rpc.remote.names import RemoteNames
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
     from collective.client.options import ClientOptions
     from collective.client.transfers import Transfers
-    from collective.rpc.remote.file_copies import RemoteCopies
+    from collective.rpc.remote.copying import RemoteCopying
     from collective.rpc.remote.owner_paths import OwnerPaths
     from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.people import RemotePeople
@@ -173,11 +173,11 @@ class Connection:
         return Names(remote, Call.of_client(self.who), paths)
 
     @cached_property
-    def copies(self) -> RemoteCopies:
-        """The copies that the coordinator makes."""
-        from collective.rpc.remote.file_copies import RemoteCopies  # noqa: PLC0415 - see above
+    def copying(self) -> RemoteCopying:
+        """How the coordinator copies files."""
+        from collective.rpc.remote.copying import RemoteCopying  # noqa: PLC0415 - see above
 
-        return RemoteCopies.over(self.channel, self.clock)
+        return RemoteCopying.over(self.channel, self.clock)
 
     @cached_property
     def people(self) -> RemotePeople:

@@ -44,7 +44,7 @@ PAUSE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Carrying:
-    """Copies of one command from one owner to another, as :class:`~collective.client.file_copies.FileCopies`."""
+    """Copies of one command from one owner to another, as :class:`~collective.client.copying.Copying`."""
 
     home: Owner
     """The own member."""
@@ -91,9 +91,9 @@ class Carrying:
         Only what both identities may do is asked of it: each opens its end first, and raises what that raises.
         """
         await _check_both(source, target, condition)
-        copies = self.home.connection.copies
+        copying = self.home.connection.copying
         try:
-            made, _ = await copies.copy(source.path, target.path, condition, progress=progress)
+            made, _ = await copying.copy(source.path, target.path, condition, progress=progress)
         except PermissionDeniedError as error:
             self._ask_from_s = math.inf
             return error

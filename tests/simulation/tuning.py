@@ -44,7 +44,7 @@ from collective.member.care import (
     sampling,
     settling,
 )
-from collective.member.files import interrupted_copies
+from collective.member.files import interrupted_copying
 from collective.member.nodes import inventory_schedule, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
@@ -243,7 +243,7 @@ def _rarely(put: Put) -> None:
     put(diskwatch, "LOOK_S", 120.0)
     for looking in (repair, guarded_deletes, reachability, collector):
         put(looking, "IDLE_S", 120.0)
-    put(interrupted_copies, "LOOK_S", 120.0)
+    put(interrupted_copying, "LOOK_S", 120.0)
     put(network, "SWEEP_INTERVAL_S", 120.0)
     put(sampling, "SAMPLE_LOOK_S", 120.0)
     put(expiry, "EXPIRE_S", 120.0)

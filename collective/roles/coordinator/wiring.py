@@ -29,8 +29,8 @@ from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
@@ -234,7 +234,7 @@ def wire(
     accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
     managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
     others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
-    interrupted = InterruptedCopies(own.clock)
+    interrupted = InterruptedCopying(own.clock)
     name = ground.settings.name or ""
     records = Records(catalog.nodes, nodes)
     return Coordinator(
@@ -410,7 +410,7 @@ def _files(
     ground: Ground,
     care: MemberCare,
     others: RemoteMembers,
-    interrupted: InterruptedCopies,
+    interrupted: InterruptedCopying,
     admission: Admission,
 ) -> list[IServable]:
     network = ground.network
@@ -431,7 +431,7 @@ def _files(
         ReadsService(owners, admission),
         StreamsService(
             WholeFiles(own.identity, ground.engines, owners),
-            Copies(own.identity, ground.engines, owners, interrupted),
+            MemberCopying(own.identity, ground.engines, owners, interrupted),
             admission,
         ),
     ]

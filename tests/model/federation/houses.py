@@ -29,8 +29,8 @@ from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.complaints import Complaints
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.name_directory import NameDirectory
@@ -231,7 +231,7 @@ class House:
             ReadsService(owners, admission),
             StreamsService(
                 WholeFiles(own, engines, owners),
-                Copies(own, engines, owners, InterruptedCopies(clock)),
+                MemberCopying(own, engines, owners, InterruptedCopying(clock)),
                 admission,
             ),
             PeopleService(people, GrantDirectory(domain, people, others), admission),

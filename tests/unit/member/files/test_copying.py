@@ -14,7 +14,7 @@ from collective.core.errors import (
     RejectedError,
 )
 from collective.core.paths import FilePath
-from collective.member.files.file_copies import leased
+from collective.member.files.copying import leased
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.rights import Right
@@ -42,11 +42,11 @@ async def test_a_copy_is_the_file_with_its_attributes_and_moves_no_byte(tmp_path
     async with scene(tmp_path) as here:
         await prepare(here)
         puts, reads = len(here.farm.puts), here.farm.reads
-        entry = await here.copies.copy(OPERATOR, ONE, OTHER, ALWAYS)
+        entry = await here.copying.copy(OPERATOR, ONE, OTHER, ALWAYS)
         assert (entry.path, entry.size_bytes, entry.mode) == (OTHER, 7, 0o640)
         assert (entry.modified_ns, entry.content_type) == (7, "text/plain")
         assert (len(here.farm.puts), here.farm.reads) == (puts, reads)
-        same = await here.copies.same(OPERATOR, ONE, OTHER)
+        same = await here.copying.same(OPERATOR, ONE, OTHER)
         assert same is not None
         assert same.path == OTHER
 
@@ -56,10 +56,10 @@ async def test_a_copy_needs_what_reading_and_writing_need(tmp_path: Path) -> Non
         await prepare(here)
         for rights, path in ((Right.READ, ONE), (Right.WRITE, OTHER)):
             with pytest.raises(PermissionDeniedError):
-                await here.copies.copy(ANN, ONE, OTHER, ALWAYS)
+                await here.copying.copy(ANN, ONE, OTHER, ALWAYS)
             await here.catalog.grants.add(OPERATOR, path, rights, USER, None)
-        assert (await here.copies.copy(ANN, ONE, OTHER, ALWAYS)).size_bytes in {0, 7}
-        assert await here.copies.same(ANN, ONE, OTHER) is None, "they may not read the target"
+        assert (await here.copying.copy(ANN, ONE, OTHER, ALWAYS)).size_bytes in {0, 7}
+        assert await here.copying.same(ANN, ONE, OTHER) is None, "they may not read the target"
 
 
 async def test_a_condition_that_does_not_hold_and_a_copy_to_itself_change_nothing(
@@ -70,9 +70,9 @@ async def test_a_condition_that_does_not_hold_and_a_copy_to_itself_change_nothin
         await write(here, OTHER, b"before")
         for path, condition in ((OTHER, Precondition(if_absent=True)), (ONE, ALWAYS)):
             with pytest.raises(ConflictError):
-                await here.copies.copy(OPERATOR, ONE, path, condition)
+                await here.copying.copy(OPERATOR, ONE, path, condition)
         with pytest.raises(NotFoundError):
-            await here.copies.copy(OPERATOR, ONE.parent.child("none"), OTHER, ALWAYS)
+            await here.copying.copy(OPERATOR, ONE.parent.child("none"), OTHER, ALWAYS)
         assert (await here.catalog.names.stat(OPERATOR, OTHER)).size_bytes == 6
 
 
@@ -81,11 +81,11 @@ async def test_files_are_the_same_by_their_pieces_alone(tmp_path: Path) -> None:
         await prepare(here)
         for content, is_same in ((b"content", True), (b"contend", False), (b"conten", False)):
             await write(here, OTHER, content)
-            assert (await here.copies.same(OPERATOR, ONE, OTHER) is not None) is is_same
-        assert await here.copies.same(OPERATOR, ONE, ONE.parent) is None
-        assert await here.copies.same(OPERATOR, ONE, ONE.parent.child("none")) is None
+            assert (await here.copying.same(OPERATOR, ONE, OTHER) is not None) is is_same
+        assert await here.copying.same(OPERATOR, ONE, ONE.parent) is None
+        assert await here.copying.same(OPERATOR, ONE, ONE.parent.child("none")) is None
         with pytest.raises(NotFoundError):
-            await here.copies.same(OPERATOR, ONE.parent.child("none"), ONE)
+            await here.copying.same(OPERATOR, ONE.parent.child("none"), ONE)
 
 
 class Endless(Source):

@@ -61,7 +61,7 @@ class _Kept:
         return now_s - self.until_s >= limits.UPLOAD_LIFE_S
 
 
-class InterruptedCopies:
+class InterruptedCopying:
     """The uploads of all copies that one coordinator makes."""
 
     def __init__(self, clock: Clock) -> None:
@@ -155,9 +155,9 @@ class InterruptedCopies:
 class RunningCopy:
     """One copy, as far as its upload is concerned: enter it once it is known, then say how it went."""
 
-    def __init__(self, all_copies: InterruptedCopies, call: Call, uploads: UploadControl) -> None:
+    def __init__(self, interrupted: InterruptedCopying, call: Call, uploads: UploadControl) -> None:
         """Know no upload yet."""
-        self._all = all_copies
+        self._all = interrupted
         self._call = call
         self._uploads = uploads
         self.upload: UploadId | None = None

@@ -1,4 +1,4 @@
-"""Copies of files as a client asks for them: by whoever can make them."""
+"""Copying of files as a client asks for it: by what can reach both ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collective.model.entries import Entry
 from collective.model.progress import Progress
 
 
-class FileCopies(Protocol):
+class Copying(Protocol):
     """Makes copies from one owner to one owner; paths are as they are called here."""
 
     async def copy(
@@ -33,7 +33,7 @@ class FileCopies(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CopiesWithin:
+class CoordinatorCopying:
     """Copies that one coordinator makes: what one identity reaches through it."""
 
     owner: Owner
@@ -47,9 +47,9 @@ class CopiesWithin:
         unless_same: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Entry, bool]:
-        """Have the coordinator copy; see :meth:`RemoteCopies.copy`."""
+        """Have the coordinator copy; see :meth:`RemoteCopying.copy`."""
         owner = self.owner
-        made, is_same = await owner.connection.copies.copy(
+        made, is_same = await owner.connection.copying.copy(
             owner.there(source),
             owner.there(target),
             condition,

@@ -25,8 +25,8 @@ from collective.core.ids import Domain, UploadId
 from collective.core.paths import FilePath
 from collective.core.world.threads import InlinePool
 from collective.member.files import rights_watch
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import KEPT_MAX, RESUME_S, InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import KEPT_MAX, RESUME_S, InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
 from collective.model.changes import Precondition
@@ -125,12 +125,12 @@ class Work:
         self.file = PeersFile(tuple(range(12)))
         self.way = Way(here, self.file)
         self.others = OnePeer(self.file)
-        self.interrupted = InterruptedCopies(here.world.clock)
+        self.interrupted = InterruptedCopying(here.world.clock)
         farm = cast("Any", here.farm)
         world = world_of(LoopClock(), here.world.randomness)
         own = Engine.of(farm, here.farm.pool, InlinePool(), world, OPTIONS)
         owners = MemberDirectory(DOMAIN, here.files, cast("Any", self.others))
-        self.copies = Copies(OWN, Engines(self.way, own), owners, self.interrupted)
+        self.copying = MemberCopying(OWN, Engines(self.way, own), owners, self.interrupted)
         self.opened: list[UploadId] = []
         self.is_open = asyncio.Event()
 
@@ -139,7 +139,7 @@ class Work:
         self.is_open.set()
 
     async def copy(self, call: Call = OPERATOR, resume: UploadId | None = None) -> Entry:
-        return await self.copies.copy(
+        return await self.copying.copy(
             call, SOURCE, TARGET, Precondition(), resume=resume, on_opened=self._opened
         )
 
@@ -364,7 +364,7 @@ class AtMember:
         self.ended.append(upload)
 
 
-def keep(kept: InterruptedCopies, at: AtMember, domain: Domain, count: int) -> list[UploadId]:
+def keep(kept: InterruptedCopying, at: AtMember, domain: Domain, count: int) -> list[UploadId]:
     found = [UploadId.parse(f"{number:032x}@{domain}") for number in range(count)]
     for one in found:
         kept.keep(one, OPERATOR, cast("Any", at))
@@ -374,7 +374,7 @@ def keep(kept: InterruptedCopies, at: AtMember, domain: Domain, count: int) -> l
 @pytest.mark.virtual_time
 async def test_a_member_that_hangs_delays_the_end_at_no_other_and_is_told_when_it_is_back() -> None:
     clock = ManualClock()
-    kept = InterruptedCopies(clock)
+    kept = InterruptedCopying(clock)
     hanging, own = AtMember(), AtMember()
     hanging.hangs = True
     theirs = keep(kept, hanging, THEIRS, 10)
@@ -403,7 +403,7 @@ async def test_an_end_that_was_not_taken_is_said_again_while_that_may_help(
     error: CollectiveError, stays: bool
 ) -> None:
     clock = ManualClock()
-    kept, at = InterruptedCopies(clock), AtMember()
+    kept, at = InterruptedCopying(clock), AtMember()
     keep(kept, at, THEIRS, 3)
     at.error = error
     clock.advance(RESUME_S)
@@ -415,7 +415,7 @@ async def test_an_end_that_was_not_taken_is_said_again_while_that_may_help(
 
 
 async def test_those_beyond_the_bound_go_also_where_their_member_does_not_answer() -> None:
-    kept, at = InterruptedCopies(ManualClock()), AtMember()
+    kept, at = InterruptedCopying(ManualClock()), AtMember()
     at.error = UnreachableError("gone")
     keep(kept, at, THEIRS, KEPT_MAX + 5)
     await kept.worker().work()

@@ -26,7 +26,7 @@ from collective.rpc.gen.collective.v1.uploads import (
     UploadsStub,
 )
 from collective.rpc.remote.connection import RETRY_S
-from collective.rpc.remote.file_copies import IDLE_S, RemoteCopies
+from collective.rpc.remote.copying import IDLE_S, RemoteCopying
 from tests.virtual_time import LoopClock
 
 pytestmark = pytest.mark.virtual_time
@@ -61,8 +61,8 @@ class Streams:
 
     async def run(self, **how: Any) -> tuple[Any, list[int]]:
         told: list[int] = []
-        copies = RemoteCopies(cast("StreamsStub", self), cast("UploadsStub", self), LoopClock())
-        done = await copies.copy(ONE, OTHER, Precondition(), progress=told.append, **how)
+        copying = RemoteCopying(cast("StreamsStub", self), cast("UploadsStub", self), LoopClock())
+        done = await copying.copy(ONE, OTHER, Precondition(), progress=told.append, **how)
         return done, told
 
 

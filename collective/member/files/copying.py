@@ -1,8 +1,8 @@
-"""Copies of files: within this member, and between members, each through this coordinator.
+"""Copying of files: within this member, and between members, always through this coordinator.
 
 It needs what reading the source and writing the target need, is judged at both, also while it goes on, and
 moves no byte that the target's member has already.  What becomes of the upload of one that does not end well
-stands in :mod:`~collective.member.files.interrupted_copies`.
+stands in :mod:`~collective.member.files.interrupted_copying`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collective.core.errors import (
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.member.files.interface import Reads
-from collective.member.files.interrupted_copies import InterruptedCopies, RunningCopy
+from collective.member.files.interrupted_copying import InterruptedCopying, RunningCopy
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.rights_watch import Look, watched
 from collective.member.files.whole_files import Engines
@@ -41,7 +41,7 @@ WINDOW_CHUNKS: Final = 4
 """Chunks of one copy that are in memory."""
 
 
-class Copies:
+class MemberCopying:
     """Copies files on behalf of others."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Copies:
         own: SpiffeId,
         engines: Engines,
         owners: MemberDirectory,
-        interrupted: InterruptedCopies,
+        interrupted: InterruptedCopying,
     ) -> None:
         """Carry bytes as ``own``, between the files that ``owners`` know."""
         self._own = own

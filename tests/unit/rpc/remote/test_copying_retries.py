@@ -13,7 +13,7 @@ from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.rpc.gen.collective.v1.streams import CopyResponse
 from collective.rpc.remote.connection import RETRY_S
-from collective.rpc.remote.file_copies import RemoteCopies
+from collective.rpc.remote.copying import RemoteCopying
 from tests.simulation.loop import VirtualLoop
 
 SOURCE, TARGET = FilePath.parse("/@home.bob/a"), FilePath.parse("/b")
@@ -55,7 +55,7 @@ def test_a_copy_from_a_peer_that_is_away_has_an_end(copied: int) -> None:
     async def copy() -> float:
         with pytest.raises(UnreachableError):
             async with asyncio.timeout(20 * RETRY_S):
-                await RemoteCopies(away, away, Clock(loop)).copy(  # type: ignore[arg-type]
+                await RemoteCopying(away, away, Clock(loop)).copy(  # type: ignore[arg-type]
                     SOURCE, TARGET, Precondition()
                 )
         return loop.now_s

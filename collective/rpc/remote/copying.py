@@ -38,8 +38,8 @@ GIVE_UP_S: Final = 2.0
 """How long the end of a copy may take that is given up."""
 
 
-class RemoteCopies:
-    """The copies that one coordinator makes."""
+class RemoteCopying:
+    """Copying by one coordinator."""
 
     def __init__(self, streams: StreamsStub, uploads: UploadsStub, clock: Clock) -> None:
         """Ask ``streams``; what is given up is ended by ``uploads``."""
