@@ -29,7 +29,7 @@ from collective.cli.init import (
     finish,
     set_up,
 )
-from collective.cli.local import LocalInvocation, local_command
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ KINDS: Final = ("person", "node")
 
 
 @app.command()
-@local_command
+@unconnected_command
 def join(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     code: CodeArgument = None,
     file: CodeFileOption = None,
     as_what: Annotated[
@@ -144,7 +144,7 @@ def _check_kind(text: str) -> None:
 
 
 def _join_person(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     questions: object,
     code: InviteCode,
     global_id: str | None,

@@ -67,7 +67,7 @@ def read(
     """Write a file's contents to stdout, verified."""
     if invocation.as_json:
         raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
-    from collective.client.local.put_get import write_all  # noqa: PLC0415 - heavy
+    from collective.client.single_file.put_get import write_all  # noqa: PLC0415 - heavy
 
     FilePath.parse(path)
     meter = Meter(invocation.world.clock)

@@ -123,8 +123,8 @@ class Connection:
             from collective.client.peer_trust import PeerTrust  # noqa: PLC0415 - see above
             from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
 
-            persona = links.client_persona(credentials, gate.trust)
-            dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+            config = links.client_config(credentials, gate.trust)
+            dialer = links.dialer(config, gate, timeout_s=CONNECT_TIMEOUT_S)
 
             async def ask(domain: Domain) -> Sequence[bytes]:
                 return await connection.peers.authorities(domain)
@@ -134,7 +134,7 @@ class Connection:
                 control,
                 channel,
                 dialer,
-                PeerTrust(ask, gate, persona, clock),
+                PeerTrust(ask, gate, config, clock),
                 world,
                 options,
                 state_dir,

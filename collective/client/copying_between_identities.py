@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collective.client.owners import Owner
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -126,7 +126,7 @@ class End:
         return self.owner.there(self.path)
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves bytes there."""
         return self.owner.connection.transfers.session
 

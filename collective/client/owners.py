@@ -32,7 +32,7 @@ from collective.rpc.remote.connection import Explain
 if TYPE_CHECKING:  # few commands move files, or go straight to another member
     from collective.client.copying import Copying
     from collective.client.logins import Login, Logins
-    from collective.client.session import Session
+    from collective.client.transfer_session import TransferSession
 
 PEER_FRESH_S: Final = 86400.0
 """For so long counts what the own member said of who its peer is, unasked."""
@@ -52,7 +52,7 @@ class Owner:
     """Its names as they are called here; they know what each is called there."""
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves its bytes."""
         return self.connection.transfers.session
 

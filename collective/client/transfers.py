@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from collective.client.local.put_get import LocalFiles
 from collective.client.member_engines import MemberEngines
 from collective.client.names import Names
 from collective.client.options import ClientOptions
 from collective.client.peer_trust import PeerTrust
 from collective.client.route_notes import RouteNotes
-from collective.client.session import Session
+from collective.client.single_file.put_get import LocalFiles
+from collective.client.transfer_session import TransferSession
 from collective.client.trees.getting import TreeGet
 from collective.client.trees.notes import RootNote, TreeNotes
 from collective.client.trees.putting import TreePut
@@ -60,7 +60,7 @@ class Transfers:
 
     def __init__(
         self,
-        session: Session,
+        session: TransferSession,
         held: Held,
         names: RemoteNames,
         persistent: RemoteNames,
@@ -114,7 +114,7 @@ class Transfers:
         notes = RouteNotes(path, world.disk, world.clock, own_address)
         engines = MemberEngines(make, notes, world.clock)
         leases = LeaseReturns(files, call)
-        session = Session(
+        session = TransferSession(
             uploads=files,
             reads=files,
             call=call,

@@ -19,7 +19,7 @@ from typing import Any, Final
 import structlog
 
 from collective.core.errors import CannotListenError
-from collective.core.places import Places
+from collective.core.unauthenticated_slots import UnauthenticatedSlots
 from collective.core.units import Address
 
 HANDSHAKES_MAX: Final = 256
@@ -52,7 +52,7 @@ class Door:
         self._tls = tls
         self._handshake_timeout_s = handshake_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
-        self._places: Places[socket.socket] = Places(HANDSHAKES_MAX)
+        self._slots: UnauthenticatedSlots[socket.socket] = UnauthenticatedSlots(HANDSHAKES_MAX)
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("collective.rpc.acceptor")
@@ -60,7 +60,7 @@ class Door:
     @property
     def unfinished(self) -> int:
         """Handshakes that have not ended."""
-        return len(self._places)
+        return len(self._slots)
 
     async def open(self, address: Address) -> Address:
         """Listen on ``address``; return it with the port that was taken.
@@ -105,7 +105,7 @@ class Door:
                 continue
             connection.setblocking(False)
             source = str(where[0])
-            pushed_out = self._places.enter(source, connection)
+            pushed_out = self._slots.enter(source, connection)
             if pushed_out is not None:
                 _cut_off(pushed_out)
             self._spawn(self._shake_hands(connection, source))
@@ -123,7 +123,7 @@ class Door:
         except (OSError, ssl.SSLError) as error:
             self._log.debug("handshake failed", source=source, reason=str(error))
         finally:
-            self._places.leave(source, connection)
+            self._slots.leave(source, connection)
 
 
 async def require_free(address: Address) -> None:

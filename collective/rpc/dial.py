@@ -11,33 +11,33 @@ from collective.pki.certificates import Certified
 from collective.rpc.connect import open_first
 from collective.rpc.identity import Gate
 from collective.rpc.links import Keeper, ProtocolFactory
-from collective.rpc.tls import TlsPersona
+from collective.rpc.tls import TlsConfig
 
 
 class TlsDialer:
     """A :class:`~collective.rpc.links.Dialer` over TLS."""
 
-    def __init__(self, persona: TlsPersona, gate: Gate, *, timeout_s: float) -> None:
+    def __init__(self, config: TlsConfig, gate: Gate, *, timeout_s: float) -> None:
         """Dial with own credentials.
 
         Args:
-            persona: what we show and trust in a handshake (``rpc.tls.client_context`` that offers the
+            config: what we show and trust in a handshake (``rpc.tls.client_context`` that offers the
                 chunk ALPN).
             gate: what counts as a valid certificate.
             timeout_s: for each address.
         """
-        self._persona = persona
+        self._config = config
         self._gate = gate
         self._timeout_s = timeout_s
 
     @property
     def generation(self) -> int:
         """Rises when another certificate is in use."""
-        return self._persona.generation
+        return self._config.generation
 
     def attach(self, keeper: Keeper) -> None:
         """Have ``keeper`` retire what it dialled when the certificate is renewed."""
-        self._persona.attach(keeper)
+        self._config.attach(keeper)
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
@@ -49,7 +49,7 @@ class TlsDialer:
 
         await open_first(
             addresses,
-            self._persona.context(),
+            self._config.context(),
             made,
             gate=self._gate,
             expect=peer,

@@ -27,8 +27,8 @@ ALPN_CHUNK: Final = "collective-chunk/1"
 MakeContext = Callable[[Credentials, TrustStore], ssl.SSLContext]
 
 
-class TlsPersona:
-    """A :class:`~collective.rpc.links.Persona`: the TLS context that handshakes use now.
+class TlsConfig:
+    """A :class:`~collective.rpc.links.HandshakeConfig`: the TLS context that handshakes use now.
 
     A context cannot forget an authority, so another takes its place where one counts no longer.  The former
     one goes with the last connection that was made by it.
@@ -143,7 +143,7 @@ def refresh(
     """Load a renewed certificate and further authorities into a context that is in use.
 
     New handshakes use them at once.  Authorities are only ever added here: one that is trusted no
-    longer is refused by the gate, which decides, and goes with the context (:class:`TlsPersona`).
+    longer is refused by the gate, which decides, and goes with the context (:class:`TlsConfig`).
     """
     try:
         if credentials is not None:

@@ -20,10 +20,10 @@ from collective.rpc.links import (
     DIAL_TIMEOUT_S,
     HANDSHAKE_TIMEOUT_S,
     ChunkFactory,
-    Persona,
+    HandshakeConfig,
 )
 from collective.rpc.member_share import MemberShare
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context, server_context
+from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsConfig, client_context, server_context
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -40,22 +40,22 @@ class TlsLinks:
         """Take clock and randomness from ``world``."""
         self._world = world
 
-    def server_persona(
+    def server_config(
         self,
         credentials: Credentials,
         trust: TrustStore,
         *,
         client_certificates: bool = True,
         chunk_stream: bool = True,
-    ) -> TlsPersona:
+    ) -> TlsConfig:
         """Return a listener's TLS context."""
         alpn = (ALPN_GRPC, ALPN_CHUNK) if chunk_stream else (ALPN_GRPC,)
         make = partial(server_context, client_certificates=client_certificates, alpn=alpn)
-        return TlsPersona(make, credentials, trust)
+        return TlsConfig(make, credentials, trust)
 
-    def client_persona(self, credentials: Credentials, trust: TrustStore) -> TlsPersona:
+    def client_config(self, credentials: Credentials, trust: TrustStore) -> TlsConfig:
         """Return a TLS context for the chunk stream."""
-        return TlsPersona(partial(client_context, alpn=(ALPN_CHUNK,)), credentials, trust)
+        return TlsConfig(partial(client_context, alpn=(ALPN_CHUNK,)), credentials, trust)
 
     def channel(
         self,
@@ -88,7 +88,7 @@ class TlsLinks:
         self,
         services: Collection[IServable],
         gate: PeerGate | None,
-        persona: Persona,
+        config: HandshakeConfig,
         *,
         chunk_factory: ChunkFactory | None = None,
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
@@ -105,7 +105,7 @@ class TlsLinks:
         return TlsListener(
             services,
             gate,
-            _tls(persona).context,
+            _tls(config).context,
             self._world,
             chunk_factory=chunk_factory,
             accept_roles=accept_roles,
@@ -118,10 +118,10 @@ class TlsLinks:
         )
 
     def dialer(
-        self, persona: Persona, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+        self, config: HandshakeConfig, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
     ) -> TlsDialer:
         """Return a dialer over TLS."""
-        return TlsDialer(_tls(persona), gate, timeout_s=timeout_s)
+        return TlsDialer(_tls(config), gate, timeout_s=timeout_s)
 
 
 def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.SSLContext]:
@@ -142,6 +142,6 @@ def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.
     return present
 
 
-def _tls(persona: Persona) -> TlsPersona:
-    assert isinstance(persona, TlsPersona)
-    return persona
+def _tls(config: HandshakeConfig) -> TlsConfig:
+    assert isinstance(config, TlsConfig)
+    return config

@@ -39,7 +39,7 @@ from collective.rpc.dial import TlsDialer
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
-from collective.rpc.tls import TlsPersona
+from collective.rpc.tls import TlsConfig
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
@@ -100,8 +100,8 @@ def _gate(credentials: Credentials) -> PeerGate:
 
 def _dialer(credentials: Credentials) -> TlsDialer:
     make = partial(tls.client_context, alpn=(tls.ALPN_CHUNK,))
-    persona = TlsPersona(make, credentials, credentials.trust())
-    return TlsDialer(persona, _gate(credentials), timeout_s=3.0)
+    config = TlsConfig(make, credentials, credentials.trust())
+    return TlsDialer(config, _gate(credentials), timeout_s=3.0)
 
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:

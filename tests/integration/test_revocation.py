@@ -19,7 +19,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.roles.node.node_memory import MEMORY_NAME
+from collective.roles.node.durable_memory import MEMORY_NAME
 from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.gen.collective.v1 import status as pb

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.client.files.interface import FileWriter, OpenFile
     from collective.client.files.outcomes import Outcome
     from collective.client.names import Names
-    from collective.client.session import Session
+    from collective.client.transfer_session import TransferSession
     from collective.model.changes import Attributes
     from collective.model.entries import Entry
     from collective.model.pages import EntryPage
@@ -54,7 +54,7 @@ class FileOwner(Protocol):
         ...
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves its bytes."""
         ...
 

@@ -13,7 +13,7 @@ from collective.core.work import Periodic, Worker
 from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.files.remote_members import RemoteMembers
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.peer_metrics import PeerMetrics
 from collective.federation.links.tallies import PeerTallies
@@ -86,8 +86,8 @@ from collective.roles.coordinator.faces.grpc.status import StatusService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.roles.coordinator.faces.grpc.trust import TrustService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from collective.roles.coordinator.node_network import NodeNetwork
-from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.roles.runtime.diskwatch import DiskWatch
@@ -109,7 +109,7 @@ class Federation:
     book: PeerBook
     bundle: OwnBundle
     tallies: PeerTallies
-    inbound: Inbound
+    call_limits: PeerCallLimits
     introductions: Introductions | None
     """None: there is no such folder."""
 
@@ -191,14 +191,14 @@ class Coordinator:
 
 def wire(
     own: OwnCertificates,
-    personas: Personas,
+    configs: HandshakeConfigs,
     catalog: Catalog,
     disk: DiskWatch,
     workers: Workers,
     runtime: Runtime,
 ) -> Coordinator:
     """Make every part of the coordinator over an open catalogue."""
-    refusals, ground = _ground(own, personas, catalog, runtime)
+    refusals, ground = _ground(own, configs, catalog, runtime)
     world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
     approvals = Approvals(catalog.nodes, catalog.identities, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
@@ -206,7 +206,7 @@ def wire(
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
-    links = _links(ground, members, personas, runtime)
+    links = _links(ground, members, configs, runtime)
     neighbours = Neighbourhood(links, ground.federation.introductions)
     status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
     seen = CertificatesSeen(own.domain, catalog.certificates)
@@ -214,7 +214,7 @@ def wire(
         own.domain,
         metrics,
         world.clock,
-        ground.federation.inbound,
+        ground.federation.call_limits,
         seen=ground.followers.see,
         certificates_seen=seen,
     )
@@ -285,7 +285,7 @@ def wire(
 
 
 def _ground(
-    own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
+    own: OwnCertificates, configs: HandshakeConfigs, catalog: Catalog, runtime: Runtime
 ) -> tuple[RefusalLog, Ground]:
     settings, world = runtime.settings, runtime.world
     timers = Timers(
@@ -295,11 +295,11 @@ def _ground(
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
     catalog.upkeep.watch_writer(metrics.writer)
-    federation = _federation(own, personas, catalog, runtime)
+    federation = _federation(own, configs, catalog, runtime)
     refusals = RefusalLog(catalog.audit, metrics, federation.tallies, own.domain, world)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
-    network = NodeNetwork(own, personas, nodes, keys, refusals, runtime)
+    network = NodeNetwork(own, configs, nodes, keys, refusals, runtime)
     return refusals, Ground(
         own=own,
         catalog=catalog,
@@ -307,7 +307,7 @@ def _ground(
         unknown=unknown,
         keys=keys,
         macs=macs,
-        revocations=Revocations(catalog.revocations, personas.gate, keys, macs, nodes, own),
+        revocations=Revocations(catalog.revocations, configs.gate, keys, macs, nodes, own),
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
@@ -320,21 +320,25 @@ def _ground(
 
 
 def _federation(
-    own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
+    own: OwnCertificates, configs: HandshakeConfigs, catalog: Catalog, runtime: Runtime
 ) -> Federation:
     world, folder = runtime.world, runtime.settings.introductions_dir
-    book = PeerBook(own.domain, catalog.peers, personas)
+    book = PeerBook(own.domain, catalog.peers, configs)
     bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     introductions = None if folder is None else Introductions(folder, book, bundle, world)
     tallies = PeerTallies(book)
-    return Federation(book, bundle, tallies, Inbound(book, tallies, world.clock), introductions)
+    return Federation(
+        book, bundle, tallies, PeerCallLimits(book, tallies, world.clock), introductions
+    )
 
 
-def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
+def _links(
+    ground: Ground, members: MemberNodes, configs: HandshakeConfigs, runtime: Runtime
+) -> PeerLinks:
     federation, world = ground.federation, runtime.world
     record = OwnRecord(members, ground.revocations, world.clock)
     words = PeerWords(federation.bundle, record, federation.book, world.clock)
-    links = PeerLinks(federation.book, words, personas, runtime.links, world, federation.tallies)
+    links = PeerLinks(federation.book, words, configs, runtime.links, world, federation.tallies)
     metrics = PeerMetrics(ground.own.member, links, federation.tallies)
     runtime.metrics.registry.register(metrics)
     return links

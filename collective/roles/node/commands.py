@@ -24,7 +24,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
 from collective.model.transfers import Route
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
 from collective.rpc.conversions.node_registry import stated_from
@@ -61,7 +61,7 @@ class NodeService(NodeBase):
         coordinator: SpiffeId,
         store: ChunkStore,
         storage: NodeStorage,
-        memory: NodeMemory,
+        memory: DurableMemory,
         client: ChunkClient,
         pool: BufferPool,
     ) -> None:

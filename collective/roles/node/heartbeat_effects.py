@@ -18,7 +18,7 @@ from collective.model.nodes import Replacement
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.rpc.conversions.node_registry import position_from, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
@@ -76,7 +76,7 @@ class HeartbeatEffects:
         self,
         own: SpiffeId,
         keys: CoordinatorKeys,
-        memory: NodeMemory,
+        memory: DurableMemory,
         trust: Trust,
         renewal: HearsOfAuthorities,
         inventory: HearsOfInventory,

@@ -25,6 +25,7 @@ from collective.roles.node.commands import NodeService
 from collective.roles.node.compaction import compaction
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.enrolment import Enrolled
 from collective.roles.node.enrolment_notes import record_path
 from collective.roles.node.heartbeat import Heartbeat
@@ -34,7 +35,6 @@ from collective.roles.node.identity import Identity
 from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.member_addresses import MemberAddresses
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.renewal import Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.storage import NodeStorage
@@ -62,7 +62,7 @@ class Kept:
     enrolled: Enrolled
     folder: str
     store: ChunkStore
-    memory: NodeMemory
+    memory: DurableMemory
     watch: DiskWatch
 
 

@@ -45,7 +45,7 @@ from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import folders, name_removal, policies, quota_rows
 from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.people import grants
-from collective.catalog.sqlite.store import lives
+from collective.catalog.sqlite.store import catalog_life_rows
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.engine import Engine
@@ -238,7 +238,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
     Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),
     Bound.LEASES_PER_HOLDER: ((decisions_of_leases, "LEASES_PER_HOLDER_MAX"),),
-    Bound.LIVES: ((lives, "LIVES_MAX"),),
+    Bound.LIVES: ((catalog_life_rows, "LIVES_MAX"),),
     Bound.LOOKED_AT_CHUNKS: ((unreferenced, "CHUNKS_LOOKED_AT"),),
     Bound.LOOKED_AT_COPIES: ((removal, "LOOK_ROWS"),),
     Bound.LOOKED_AT_USES: ((policies, "USES_LOOKED_AT"),),

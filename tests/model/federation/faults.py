@@ -28,7 +28,7 @@ from collective.access.permissions import Decider
 from collective.catalog.sqlite.people import peers
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.member.files.copying import MemberCopying
 from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
@@ -165,7 +165,7 @@ def grants_of_removed_peer_kept(stack: ExitStack) -> None:
 
 def removed_peer_let_in(stack: ExitStack) -> None:
     """A peer that was removed still calls."""
-    _patch(stack, Inbound, "require_peer", lambda *_: None)
+    _patch(stack, PeerCallLimits, "require_peer", lambda *_: None)
 
 
 def peers_shown_to_peers(stack: ExitStack) -> None:

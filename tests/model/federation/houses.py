@@ -24,7 +24,7 @@ from collective.core.units import Address
 from collective.core.world import InlineThreads
 from collective.core.world.threads import InlinePool
 from collective.federation.files.remote_members import RemoteMembers
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
@@ -130,7 +130,7 @@ class Depot:
         return tickets
 
 
-class Personas:
+class HandshakeConfigs:
     """What a coordinator shows of itself, and whose CAs count."""
 
     gate: Any = None
@@ -192,21 +192,21 @@ class House:
         self._node = table.identity(NODE)
         self.keep_keys()
 
-        personas = Personas(self._authority, domain)
-        self.book = PeerBook(domain, catalog.peers, personas)
+        configs = HandshakeConfigs(self._authority, domain)
+        self.book = PeerBook(domain, catalog.peers, configs)
         await self.book.load()
         counted = PeerTallies(self.book)
         links = PeerLinks(
             self.book,
             cast("Any", object()),
-            personas,
+            configs,
             self._exchange.links_of(own),
             self.world,
             counted,
         )
         others = RemoteMembers(own, (self.address,), self.keys, links, clock)
         metrics = MemberMetrics(CollectorRegistry(), domain, table, UnknownNodes(clock))
-        admission = Admission(domain, metrics, clock, Inbound(self.book, counted, clock))
+        admission = Admission(domain, metrics, clock, PeerCallLimits(self.book, counted, clock))
         nobody = cast("Any", object())
         people = MemberPeople(domain, catalog, nobody, nobody, self.book, clock)
         files = MemberFiles(

@@ -20,7 +20,7 @@ from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.challenger import Challenger
@@ -280,7 +280,7 @@ class Scene:
             DOMAIN,
             self.metrics,
             self.world.clock,
-            Inbound(no_peers(), tallies(), self.world.clock),
+            PeerCallLimits(no_peers(), tallies(), self.world.clock),
             certificates_seen=certificates_seen,
         )
 

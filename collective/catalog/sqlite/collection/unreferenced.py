@@ -24,8 +24,8 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.fair_shares import even, slices
 from collective.catalog.decisions.leases import given_up
-from collective.catalog.decisions.turns import even, slices
 from collective.catalog.interface.values import Claimed
 from collective.catalog.sqlite.collection.dooming import doom_chunk, forget_removed
 from collective.catalog.sqlite.collection.due_deletes import forget_deleted, hand_out

@@ -22,7 +22,7 @@ from collective.catalog.decisions.datastores import (
     there_already,
     unsettles_policy,
 )
-from collective.catalog.decisions.sight import read_whole
+from collective.catalog.decisions.visibility import read_whole
 from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.names import policies
 from collective.catalog.sqlite.names.folders import add_folders

@@ -19,7 +19,7 @@ from collective.catalog.decisions.names import (
     require_removable,
     takes_tree,
 )
-from collective.catalog.decisions.sight import as_seen, knows_all_of, only_that_it_is
+from collective.catalog.decisions.visibility import as_seen, knows_all_of, only_that_it_is
 from collective.catalog.decisions.weights import FOLDER
 from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.files.committing import put_in_place, target_of
@@ -190,12 +190,12 @@ class SqliteNames:
         """Return one entry as far as the caller may know it."""
 
         def work(db: apsw.Connection) -> Entry:
-            sight = self._engine.decider(caller).require_sight(path)
+            visibility = self._engine.decider(caller).require_visible(path)
             refuse_peer(path)
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
-            if not knows_all_of(sight, path):
+            if not knows_all_of(visibility, path):
                 return only_that_it_is(path, rows.KINDS[found[1]])
             copies = copies_for(db, path, self._engine.settings.copies)
             return load_entry(db, found[0], path, copies)
@@ -207,7 +207,7 @@ class SqliteNames:
 
         def work(_: apsw.Connection) -> Right:
             decider = self._engine.decider(caller)
-            decider.require_sight(path)
+            decider.require_visible(path)
             refuse_peer(path)
             return decider.rights(path)
 
@@ -220,7 +220,7 @@ class SqliteNames:
 
         def work(db: apsw.Connection) -> EntryPage:
             decider = self._engine.decider(caller)
-            decider.require_sight(path)
+            decider.require_visible(path)
             refuse_peer(path)
             copies = self._engine.settings.copies
             return list_page(

@@ -22,9 +22,9 @@ from collective.catalog.sqlite.audit.writing import write_refusal
 from collective.catalog.sqlite.files.leases import Leases
 from collective.catalog.sqlite.store.checkpoints import Checkpoints
 from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.emergency_reserve import EmergencyReserve
 from collective.catalog.sqlite.store.inspection import Inspection
 from collective.catalog.sqlite.store.opening import Opened
-from collective.catalog.sqlite.store.reserve import Reserve
 from collective.catalog.sqlite.store.snapshot import Snapshots
 from collective.catalog.sqlite.store.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock
@@ -65,7 +65,7 @@ class Engine:
         lock: DiskLock,
         world: World,
         settings: CatalogSettings,
-        reserve: Reserve,
+        reserve: EmergencyReserve,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
         self._is_ending = False

@@ -22,9 +22,9 @@ import apsw
 from collective.catalog.decisions.generations import Leap
 from collective.catalog.sqlite.audit.writing import write_row
 from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
+from collective.catalog.sqlite.store.catalog_life_rows import end_life
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.immediate import immediate
-from collective.catalog.sqlite.store.lives import end_life
 from collective.catalog.sqlite.store.snapshot import (
     FOLDER,
     Pair,

@@ -21,7 +21,7 @@ from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.catalog.decisions.changes import Touched
 from collective.catalog.sqlite.audit.writing import write_row
-from collective.catalog.sqlite.changes.bell import Bell
+from collective.catalog.sqlite.changes.change_notifier import ChangeNotifier
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.custody import Custody
 from collective.catalog.sqlite.store.rows import load_grants
@@ -235,7 +235,7 @@ class Writer:
         self.totals = Deltas()
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
-        self.bell: Final = Bell()
+        self.notifier: Final = ChangeNotifier()
         """Rung on the writer's thread for what became durable."""
         self.doubts = 0
         """How often a node was put in doubt since the start."""
@@ -316,16 +316,16 @@ class Writer:
                 if done.transaction is not None:
                     done.transaction.end(durable=done.error is None)
             _answer(tried)
-            self._ring(tried, has_new_rights=self.book is not book)
+            self._notify(tried, has_new_rights=self.book is not book)
 
-    def _ring(self, tried: Sequence[_Job], *, has_new_rights: bool) -> None:
+    def _notify(self, tried: Sequence[_Job], *, has_new_rights: bool) -> None:
         """Wake those who watch what changed durably."""
         if has_new_rights:
-            self.bell.ring_all()
+            self.notifier.notify_all()
             return
         for done in tried:
             if done.error is None and done.transaction is not None:
-                self.bell.ring(done.transaction.touched)
+                self.notifier.notify(done.transaction.touched)
 
     def _put_back(self, untried: Sequence[_Job]) -> None:
         """Have what a full batch left out form the next one, before what came later."""

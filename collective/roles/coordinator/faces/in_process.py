@@ -15,7 +15,7 @@ from collective.client.copying import Copying
 from collective.client.files.interface import Files
 from collective.client.files.owned import OwnedFiles
 from collective.client.names import Names
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import CollectiveError
 from collective.core.ids import Domain, LeaseId, SpiffeId
 from collective.core.paths import FilePath
@@ -90,7 +90,7 @@ class _Owners:
         found = self._found.get(domain)
         if found is None or found.session.reads is not files.reads:  # peered anew, perhaps
             engine = self._engines.engine_for(path)
-            session = Session(
+            session = TransferSession(
                 uploads=files.uploads,
                 reads=files.reads,
                 call=self._call,
@@ -120,7 +120,7 @@ class _Owner:
     """A member, whose paths are here what they are to the directory."""
 
     names: Names
-    session: Session
+    session: TransferSession
 
     def there(self, path: FilePath) -> FilePath:
         return path

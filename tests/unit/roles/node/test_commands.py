@@ -27,8 +27,8 @@ from collective.model.transfers import PutAnswer
 from collective.pki.certificates import Certified
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.commands import COPIES_MAX, NodeService
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
@@ -89,7 +89,7 @@ class Bench:
         self.folder = folder
         self.store = store
         self.problems = Problems()
-        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
+        self.memory = DurableMemory(str(folder / "memory.json"), REAL)
         self.sender = Sender()
         self.pool = BufferPool(32 * MIB)
         self.clock = ManualClock()

@@ -161,7 +161,7 @@ def _refuse_newer() -> NoReturn:
     raise DataDirError("The node's memory is of a newer version; update this program.")
 
 
-class NodeMemory:
+class DurableMemory:
     """The file that keeps it."""
 
     def __init__(

@@ -15,7 +15,7 @@ PERMISSIONS: Final = 0o7777
 
 
 class Kind(Enum):
-    """What a thing is, as far as it matters here."""
+    """What a local entry is, as far as it matters here."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -56,7 +56,7 @@ class FileState:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class LocalEntry:
     """A local name at one moment; links are themselves, not what they point to."""
 
     kind: Kind
@@ -67,7 +67,7 @@ class Thing:
     """Where a link points to."""
 
     @classmethod
-    def of(cls, status: os.stat_result, target: bytes = b"") -> Thing:
+    def of(cls, status: os.stat_result, target: bytes = b"") -> LocalEntry:
         """Return what an ``os.lstat`` result says."""
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), Kind.DEVICE)
         return cls(kind, status.st_mode & PERMISSIONS, FileState.of(status), target)
@@ -84,7 +84,7 @@ class Thing:
         return Attributes(modified_ns=check_moment(self.modified_ns), mode=mode)
 
 
-def thing_at(folder: int, name: str) -> Thing | None:
+def entry_at(folder: int, name: str) -> LocalEntry | None:
     """Return what ``name`` in the directory ``folder`` is, None where nothing is; OSError as it comes."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -92,7 +92,7 @@ def thing_at(folder: int, name: str) -> Thing | None:
         target = os.readlink(os.fsencode(name), dir_fd=folder) if is_link else b""
     except FileNotFoundError:
         return None
-    return Thing.of(status, target)
+    return LocalEntry.of(status, target)
 
 
 def path_of(fd: int) -> str:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.turns import even, slices
+from collective.catalog.decisions.fair_shares import even, slices
 
 SIZES = st.lists(st.integers(1, 1000), max_size=30)
 BUDGETS = st.integers(2, 500)

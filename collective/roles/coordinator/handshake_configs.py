@@ -16,11 +16,11 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
-from collective.rpc.links import Keeper, Links, Persona
+from collective.rpc.links import HandshakeConfig, Keeper, Links
 
 
-class Personas:
-    """Gate and personas of one coordinator; the same objects for good."""
+class HandshakeConfigs:
+    """Gate and handshake configs of one coordinator; the same objects for good."""
 
     def __init__(
         self, credentials: Credentials, trust: TrustStore, links: Links, clock: Clock
@@ -35,13 +35,13 @@ class Personas:
             home=credentials.domain,
             foreign_roles=frozenset(("coordinator",)),
         )
-        self.server: Persona = links.server_persona(credentials, trust)
+        self.server: HandshakeConfig = links.server_config(credentials, trust)
         """Of the listener for everybody with a certificate."""
-        self.bootstrap: Persona = links.server_persona(
+        self.bootstrap: HandshakeConfig = links.server_config(
             credentials, trust, client_certificates=False, chunk_stream=False
         )
         """Of the bootstrap listener."""
-        self.chunk_client: Persona = links.client_persona(credentials, trust)
+        self.chunk_client: HandshakeConfig = links.client_config(credentials, trust)
         """Of chunk-stream connections that the coordinator opens."""
         self._credentials = credentials
         self._keepers: list[Keeper] = []
@@ -78,13 +78,13 @@ class Personas:
     def _judge(self, shut_out: frozenset[Domain] | None) -> None:
         trust = TrustStore({**self._own_trust.authorities, **self._peers})
         self.gate.replace(trust=trust, shut_out=shut_out)
-        for persona in (self.server, self.bootstrap, self.chunk_client):
-            persona.refresh(None, trust)
+        for config in (self.server, self.bootstrap, self.chunk_client):
+            config.refresh(None, trust)
 
     def show(self, credentials: Credentials) -> None:
         """Show another certificate in the handshakes to come."""
         self._credentials = credentials
-        for persona in (self.server, self.bootstrap, self.chunk_client):
-            persona.refresh(credentials, None)
+        for config in (self.server, self.bootstrap, self.chunk_client):
+            config.refresh(credentials, None)
         for keeper in self._keepers:
             keeper.retire()

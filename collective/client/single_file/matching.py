@@ -16,7 +16,7 @@ from functools import partial
 from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header, stored_length
 from collective.client.disk.holes import run_from, zeros_from
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core import limits
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
@@ -25,7 +25,7 @@ from collective.rpc.headers import operation
 
 
 async def matching_bytes(
-    session: Session, entry: Entry, fd: int, available: int, *, is_stored: bool = False
+    session: TransferSession, entry: Entry, fd: int, available: int, *, is_stored: bool = False
 ) -> int:
     """Return how many bytes from the start of the file ``fd`` are whole chunks and holes of ``entry``.
 

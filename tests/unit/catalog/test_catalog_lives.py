@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.lives import (
+from collective.catalog.decisions.catalog_lives import (
     Past,
     has_been_at,
     is_ahead,

@@ -25,7 +25,7 @@ _TIMES_FREE: Final = 4
 """It is made only where so many times its size is free."""
 
 
-class Reserve:
+class EmergencyReserve:
     """The file that holds the room; every method blocks."""
 
     def __init__(self, data_dir: str, disk: Disk, randomness: Randomness) -> None:

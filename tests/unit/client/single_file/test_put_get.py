@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from collective.client.disk.errors import LocalError
-from collective.client.local import put_get
+from collective.client.single_file import put_get
 from collective.core.errors import (
     ConflictError,
     NoSpaceError,

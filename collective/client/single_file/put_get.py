@@ -18,13 +18,13 @@ from typing import Final, TypeVar
 from collective.client.disk.attributes import WantedAttributes, shortfall
 from collective.client.disk.errors import FULL, local_error
 from collective.client.disk.holes import DataRuns
+from collective.client.disk.local_entries import FileState, Kind, LocalEntry
 from collective.client.disk.part_files import PartFile
-from collective.client.disk.things import FileState, Kind, Thing
 from collective.client.disk.tree_target import make_link
-from collective.client.local.matching import matching_bytes
-from collective.client.local.upload_notes import UploadNote
 from collective.client.names import Names
-from collective.client.session import Resuming, Session
+from collective.client.single_file.matching import matching_bytes
+from collective.client.single_file.upload_notes import UploadNote
+from collective.client.transfer_session import Resuming, TransferSession
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import Domain, UploadId
@@ -62,7 +62,7 @@ class LocalFiles:
     """Moves single files between this machine and a member."""
 
     def __init__(
-        self, session: Session, names: Names, domain: Domain, state_dir: str | None
+        self, session: TransferSession, names: Names, domain: Domain, state_dir: str | None
     ) -> None:
         """Keep notes on uploads under ``state_dir``; None keeps none."""
         self._session = session
@@ -96,20 +96,20 @@ class LocalFiles:
 
     async def _put(self, fd: int, local: str, path: FilePath, progress: Progress | None) -> Entry:
         status = await self._at_rest(fd)
-        thing = Thing.of(status)
+        opened = LocalEntry.of(status)
         journal = None
         if self._state_dir is not None and status.st_size >= JOURNAL_FROM_BYTES:
             randomness = self._session.randomness
             journal = UploadNote(self._state_dir, self._domain, path, local, randomness)
-        resume = await journal.load(thing.state) if journal is not None else None
+        resume = await journal.load(opened.state) if journal is not None else None
 
         def check_unchanged() -> None:
-            if FileState.of(os.fstat(fd)) != thing.state:
+            if FileState.of(os.fstat(fd)) != opened.state:
                 raise ConflictError(f"Local file {local!r} changed while it was read; put again.")
 
         async def send(upload: UploadId | None) -> Entry:
             resuming = (
-                None if journal is None else Resuming(upload, partial(journal.save, thing.state))
+                None if journal is None else Resuming(upload, partial(journal.save, opened.state))
             )
             source: Readable
             if stat.S_ISREG(status.st_mode):
@@ -119,7 +119,7 @@ class LocalFiles:
             return await self._session.write(
                 path,
                 source,
-                attributes=thing.attributes,
+                attributes=opened.attributes,
                 progress=progress,
                 resuming=resuming,
                 before_commit=check_unchanged,
@@ -213,7 +213,7 @@ class LocalFiles:
         try:
             await self._fill(part, entry, progress)
             await self._session.to_the_end(partial(part.publish, wanted))
-            return shortfall(Thing.of(os.fstat(part.fd)), wanted)
+            return shortfall(LocalEntry.of(os.fstat(part.fd)), wanted)
         except OSError as error:
             if error.errno in FULL:
                 part.discard()
@@ -259,7 +259,7 @@ class LocalFiles:
         there is a newer version.
         """
         status = os.fstat(fd)
-        if status.st_size != entry.size_bytes or Thing.of(status).kind is not Kind.FILE:
+        if status.st_size != entry.size_bytes or LocalEntry.of(status).kind is not Kind.FILE:
             return False
         size = entry.size_bytes
         return size == await matching_bytes(self._session, entry, fd, size, is_stored=is_stored)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
 from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.revocation import RevocationSet
-from collective.roles.node.node_memory import (
-    NodeMemory,
+from collective.roles.node.durable_memory import (
+    DurableMemory,
     Remembered,
     decode,
     encode,
@@ -32,8 +32,8 @@ def at(
 
 
 @pytest.fixture
-async def memory(tmp_path: Path) -> AsyncIterator[NodeMemory]:
-    made = NodeMemory(str(tmp_path / "memory.json"), REAL)
+async def memory(tmp_path: Path) -> AsyncIterator[DurableMemory]:
+    made = DurableMemory(str(tmp_path / "memory.json"), REAL)
     await made.load()
     yield made
     await made.close()
@@ -117,40 +117,40 @@ def test_a_memory_of_a_newer_version_is_refused() -> None:
         decode(raw)
 
 
-async def test_delete_from_an_older_sequence_is_refused(memory: NodeMemory) -> None:
+async def test_delete_from_an_older_sequence_is_refused(memory: DurableMemory) -> None:
     await memory.heard(at(3, 100), 0, ())
     with pytest.raises(ConflictError):
         await memory.admit(at(3, 99))
 
 
-async def test_delete_from_an_older_epoch_is_refused(memory: NodeMemory) -> None:
+async def test_delete_from_an_older_epoch_is_refused(memory: DurableMemory) -> None:
     await memory.heard(at(3, 100), 0, ())
     with pytest.raises(ConflictError):
         await memory.admit(at(2, 5000))
 
 
-async def test_delete_from_another_catalogue_is_refused(memory: NodeMemory) -> None:
+async def test_delete_from_another_catalogue_is_refused(memory: DurableMemory) -> None:
     await memory.heard(at(3, 100), 0, ())
     with pytest.raises(ConflictError):
         await memory.admit(at(9, 900, "c2"))
 
 
-async def test_delete_without_a_position_is_refused(memory: NodeMemory) -> None:
+async def test_delete_without_a_position_is_refused(memory: DurableMemory) -> None:
     with pytest.raises(ConflictError):
         await memory.admit(None)
 
 
-async def test_a_heartbeat_of_an_older_catalogue_lowers_nothing(memory: NodeMemory) -> None:
+async def test_a_heartbeat_of_an_older_catalogue_lowers_nothing(memory: DurableMemory) -> None:
     await memory.heard(at(3, 100), 0, ())
     await memory.heard(at(3, 7), 0, ())
     assert memory.kept.position == at(3, 100)
 
 
 async def test_an_admitted_delete_is_remembered_across_a_restart(
-    memory: NodeMemory, tmp_path: Path
+    memory: DurableMemory, tmp_path: Path
 ) -> None:
     await memory.admit(at(4, 17))
-    again = NodeMemory(str(tmp_path / "memory.json"), REAL)
+    again = DurableMemory(str(tmp_path / "memory.json"), REAL)
     await again.load()
     assert again.kept.position == at(4, 17)
     with pytest.raises(ConflictError):
@@ -160,12 +160,12 @@ async def test_an_admitted_delete_is_remembered_across_a_restart(
 
 
 async def test_revocations_survive_a_restart_and_an_older_epoch_only_adds(
-    memory: NodeMemory, tmp_path: Path
+    memory: DurableMemory, tmp_path: Path
 ) -> None:
     assert await memory.heard(at(1, 1), 5, ["serial:aa"])
     assert not await memory.heard(at(1, 2), 5, ["serial:aa"])
     assert await memory.heard(at(1, 3), 2, ["serial:bb"])
-    again = NodeMemory(str(tmp_path / "memory.json"), REAL)
+    again = DurableMemory(str(tmp_path / "memory.json"), REAL)
     await again.load()
     assert again.kept.revocations == RevocationSet.of(5, ["serial:aa", "serial:bb"])
     await again.close()
@@ -194,7 +194,7 @@ async def test_what_the_disk_does_not_take_revokes_at_once_and_admits_no_delete(
     disk = FaultDisk()
     disk.make_dir("/node")
     told: list[CollectiveError] = []
-    memory = NodeMemory("/node/memory.json", world_of(disk=disk), not_kept=told.append)
+    memory = DurableMemory("/node/memory.json", world_of(disk=disk), not_kept=told.append)
     await memory.heard(at(3, 100), 1, ())
     disk.faults.write_errno = number
     assert await memory.heard(at(3, 101), 2, ["serial:aa"])
@@ -212,7 +212,7 @@ async def test_what_the_disk_does_not_take_revokes_at_once_and_admits_no_delete(
     assert not await memory.heard(at(3, 101), 2, None)
     await memory.admit(at(3, 101))
     await memory.close()
-    again = NodeMemory("/node/memory.json", world_of(disk=disk))
+    again = DurableMemory("/node/memory.json", world_of(disk=disk))
     await again.load()
     assert again.kept.position == at(3, 101)
     assert again.revocations == RevocationSet.of(2, ["serial:aa"])

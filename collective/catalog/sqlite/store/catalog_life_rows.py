@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.lives import Past
+from collective.catalog.decisions.catalog_lives import Past
 from collective.catalog.sqlite.store.immediate import immediate
 
 LIVES_MAX: Final = 10_000

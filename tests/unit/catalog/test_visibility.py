@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from collective.access.grant_book import GrantBook
-from collective.access.permissions import Decider, Sight
-from collective.catalog.decisions.sight import (
+from collective.access.permissions import Decider, Visibility
+from collective.catalog.decisions.visibility import (
     as_seen,
     knows_all_of,
     names_shown,
@@ -55,10 +55,10 @@ def test_above_ones_grants_only_the_names_that_lead_there_are_shown() -> None:
 
 
 def test_all_is_told_of_what_one_may_read_and_of_the_root() -> None:
-    assert knows_all_of(Sight.FULL, p("/a"))
-    assert knows_all_of(Sight.WAY, p("/"))
-    assert not knows_all_of(Sight.EXISTENCE, p("/a"))
-    assert not knows_all_of(Sight.WAY, p("/a"))
+    assert knows_all_of(Visibility.FULL, p("/a"))
+    assert knows_all_of(Visibility.WAY, p("/"))
+    assert not knows_all_of(Visibility.EXISTENCE, p("/a"))
+    assert not knows_all_of(Visibility.WAY, p("/a"))
 
 
 def test_who_may_write_and_not_read_is_told_what_a_thing_is_and_no_more() -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class LocalInvocation:
+class UnconnectedInvocation:
     """The common options of a command that needs no connection of its own."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False
@@ -26,8 +26,8 @@ class LocalInvocation:
     """Made here for the whole command."""
 
 
-def local_command(
-    function: Callable[Concatenate[LocalInvocation, P], T],
+def unconnected_command(
+    function: Callable[Concatenate[UnconnectedInvocation, P], T],
 ) -> Callable[..., T]:
     """Give ``function`` the options of a local command; for ``@app.command()``."""
-    return with_options(function, LocalInvocation)
+    return with_options(function, UnconnectedInvocation)

@@ -16,16 +16,16 @@ from collective.core.errors import BusyError
 from collective.core.paths import FilePath
 
 
-class RingingWaiter:
+class NotifiedWaiter:
     """A :class:`~collective.catalog.interface.changes.Waiter`."""
 
-    def __init__(self, is_ended: bool) -> None:  # noqa: FBT001 - made by the bell alone
+    def __init__(self, is_ended: bool) -> None:  # noqa: FBT001 - made by the notifier alone
         """Wait in the running loop."""
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._is_ended = is_ended
 
-    async def rung(self, until_s: float) -> bool:
+    async def notified(self, until_s: float) -> bool:
         """Wait for a ring; False once it is ``until_s``; BusyError where there will be none."""
         self._refuse_ended()
         try:
@@ -41,7 +41,7 @@ class RingingWaiter:
         if self._is_ended:
             raise BusyError("The coordinator is stopping; try again later.")
 
-    def ring(self, *, is_last: bool = False) -> None:
+    def notify(self, *, is_last: bool = False) -> None:
         """Wake; on any thread."""
         with suppress(RuntimeError):  # the loop has ended, and who waited with it
             self._loop.call_soon_threadsafe(self._wake, is_last)
@@ -51,20 +51,20 @@ class RingingWaiter:
         self._event.set()
 
 
-class Bell:
+class ChangeNotifier:
     """All who wait for a change of one catalogue."""
 
     def __init__(self) -> None:
         """Nobody waits yet."""
         self._lock = threading.Lock()
-        self._waiting: dict[FilePath, set[RingingWaiter]] = {}
+        self._waiting: dict[FilePath, set[NotifiedWaiter]] = {}
         self._is_ended = False
 
     @contextmanager
-    def waiting(self, folder: FilePath) -> Iterator[RingingWaiter]:
+    def waiting(self, folder: FilePath) -> Iterator[NotifiedWaiter]:
         """Enter one who waits for a change in ``folder``."""
         with self._lock:
-            waiter = RingingWaiter(self._is_ended)
+            waiter = NotifiedWaiter(self._is_ended)
             self._waiting.setdefault(folder, set()).add(waiter)
         try:
             yield waiter
@@ -75,7 +75,7 @@ class Bell:
                 if not here:
                     del self._waiting[folder]
 
-    def ring(self, touched: Iterable[Touched]) -> None:
+    def notify(self, touched: Iterable[Touched]) -> None:
         """Wake those whom these changes concern; on any thread."""
         with self._lock:
             if not self._waiting:
@@ -83,7 +83,7 @@ class Bell:
             for one in touched:
                 for folder in self._concerned(one):
                     for waiter in self._waiting[folder]:
-                        waiter.ring()
+                        waiter.notify()
 
     def _concerned(self, touched: Touched) -> list[FilePath]:
         """Return the folders that somebody watches, and that a change concerns."""
@@ -93,10 +93,10 @@ class Bell:
         above = (FilePath(names[:depth]) for depth in range(len(names) + 1))
         return [one for one in above if one in self._waiting]
 
-    def ring_all(self, *, is_last: bool = False) -> None:
+    def notify_all(self, *, is_last: bool = False) -> None:
         """Wake everybody: rights changed, or (``is_last``) there will be no other ring."""
         with self._lock:
             self._is_ended = self._is_ended or is_last
             for waiters in self._waiting.values():
                 for waiter in waiters:
-                    waiter.ring(is_last=is_last)
+                    waiter.notify(is_last=is_last)

@@ -19,8 +19,8 @@ from typing import Final
 import aiofiles
 import aiofiles.os
 
+from collective.client.disk.local_entries import FileState
 from collective.client.disk.private import is_private, open_new
-from collective.client.disk.things import FileState
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, UploadId, UploadKey, parse_hex_id
 from collective.core.paths import FilePath

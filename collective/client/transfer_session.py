@@ -40,7 +40,7 @@ class Resuming:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TransferSession:
     """What all transfers at one member share, wherever that is."""
 
     uploads: Uploads

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from collective.access.permissions import Decider, Sight
+from collective.access.permissions import Decider, Visibility
 from collective.core.errors import PermissionDeniedError
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
@@ -17,7 +17,7 @@ from collective.model.rights import Right
 
 def require_listing(decider: Decider, path: FilePath) -> None:
     """Raise PermissionDeniedError unless the caller may list ``path``, be it only the way to their grants."""
-    if decider.require_sight(path) is Sight.EXISTENCE and not decider.next_names(path):
+    if decider.require_visible(path) is Visibility.EXISTENCE and not decider.next_names(path):
         raise PermissionDeniedError(f"You may write to {path} but not read it; ask for a grant.")
 
 
@@ -36,9 +36,9 @@ def is_shown_whole(decider: Decider, path: FilePath) -> bool:
     return decider.may(Right.READ, path)
 
 
-def knows_all_of(sight: Sight, path: FilePath) -> bool:
+def knows_all_of(visibility: Visibility, path: FilePath) -> bool:
     """Tell whether ``stat`` tells everything: of the root it does to whoever knows of anything below."""
-    return sight is Sight.FULL or path.is_root
+    return visibility is Visibility.FULL or path.is_root
 
 
 def only_that_it_is(path: FilePath, kind: EntryKind) -> Entry:
@@ -63,4 +63,4 @@ def readable_tops(decider: Decider) -> list[FilePath]:
 
 def read_whole(decider: Decider, datastores: Iterable[FilePath]) -> list[FilePath]:
     """Return the datastores that the caller may read whole, whose policy and health they are told."""
-    return [path for path in datastores if decider.sight(path) is Sight.FULL]
+    return [path for path in datastores if decider.visibility(path) is Visibility.FULL]

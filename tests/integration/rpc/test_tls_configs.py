@@ -1,4 +1,4 @@
-"""The TLS context of a persona as authorities come and go: it forgets, and the former ones go."""
+"""The TLS context of a config as authorities come and go: it forgets, and the former ones go."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collective.pki.trust import TrustStore
 from collective.rpc.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from collective.rpc.identity import PeerGate
 from collective.rpc.standard import with_standard_services
-from collective.rpc.tls import TlsPersona, server_context
+from collective.rpc.tls import TlsConfig, server_context
 from collective.rpc.tls_links import TlsLinks
 from tests.integration.rpc.conftest import ALICE, COORDINATOR, USER, Pki
 from tests.worlds import REAL
@@ -37,32 +37,32 @@ def both(pki: Pki, bob: Pki) -> TrustStore:
     return TrustStore({ALICE: (pki.ca.certificate,), BOB: (bob.ca.certificate,)})
 
 
-def persona_of(pki: Pki) -> TlsPersona:
-    return TlsPersona(partial(server_context), pki.credentials(COORDINATOR), pki.trust)
+def config_of(pki: Pki) -> TlsConfig:
+    return TlsConfig(partial(server_context), pki.credentials(COORDINATOR), pki.trust)
 
 
-def authorities(persona: TlsPersona) -> int:
-    return persona.context().cert_store_stats()["x509_ca"]
+def authorities(config: TlsConfig) -> int:
+    return config.context().cert_store_stats()["x509_ca"]
 
 
 async def test_a_context_forgets_what_counts_no_longer_and_goes_with_its_last_connection(
     pki: Pki, bob: Pki
 ) -> None:
-    persona = persona_of(pki)
+    config = config_of(pki)
     made: list[weakref.ref[ssl.SSLContext]] = []
     for _ in range(5):
-        persona.refresh(None, both(pki, bob))
-        assert authorities(persona) == 2
-        made.append(weakref.ref(persona.context()))
-        persona.refresh(None, pki.trust)
-        assert authorities(persona) == 1
+        config.refresh(None, both(pki, bob))
+        assert authorities(config) == 2
+        made.append(weakref.ref(config.context()))
+        config.refresh(None, pki.trust)
+        assert authorities(config) == 1
     in_use = made[-1]()
-    assert in_use is None or in_use is not persona.context()
+    assert in_use is None or in_use is not config.context()
     del in_use
-    persona.refresh(None, both(pki, bob))
-    connection = persona.context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    of_connection = weakref.ref(persona.context())
-    persona.refresh(None, pki.trust)
+    config.refresh(None, both(pki, bob))
+    connection = config.context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    of_connection = weakref.ref(config.context())
+    config.refresh(None, pki.trust)
     gc.collect()
     assert [one() for one in made] == [None] * 5
     assert of_connection() is not None, "a connection needs it"
@@ -74,43 +74,43 @@ async def test_a_context_forgets_what_counts_no_longer_and_goes_with_its_last_co
 async def test_what_only_grows_stays_one_context_and_a_renewed_certificate_is_shown_by_it(
     pki: Pki, bob: Pki
 ) -> None:
-    persona = persona_of(pki)
-    first = persona.context()
+    config = config_of(pki)
+    first = config.context()
     renewed = pki.credentials(COORDINATOR)
-    persona.refresh(renewed, both(pki, bob))
-    assert persona.context() is first
-    assert (persona.credentials, persona.generation) == (renewed, 1)
-    persona.refresh(None, pki.trust)
-    assert persona.context() is not first
-    assert persona.credentials is renewed
+    config.refresh(renewed, both(pki, bob))
+    assert config.context() is first
+    assert (config.credentials, config.generation) == (renewed, 1)
+    config.refresh(None, pki.trust)
+    assert config.context() is not first
+    assert config.credentials is renewed
 
 
 async def test_files_that_do_not_fit_for_a_moment_leave_the_context_until_the_next_change(
     pki: Pki, bob: Pki
 ) -> None:
     """A renewal writes key and certificate one after the other, and peers change at any time."""
-    persona = persona_of(pki)
-    persona.refresh(None, both(pki, bob))
-    first = persona.context()
-    key = Path(persona._credentials.key_path)
+    config = config_of(pki)
+    config.refresh(None, both(pki, bob))
+    first = config.context()
+    key = Path(config._credentials.key_path)
     written = key.read_bytes()
     key.write_bytes(b"half")
-    persona.refresh(None, pki.trust)
-    assert persona.context() is first
+    config.refresh(None, pki.trust)
+    assert config.context() is first
     key.write_bytes(written)
-    persona.refresh(None, pki.trust)
-    assert authorities(persona) == 1
+    config.refresh(None, pki.trust)
+    assert authorities(config) == 1
 
 
 async def test_a_listener_takes_handshakes_by_the_context_of_now(pki: Pki, bob: Pki) -> None:
     links, gate = TlsLinks(REAL), pki.gate()
-    persona = links.server_persona(pki.credentials(COORDINATOR), pki.trust)
-    listener = links.listener(with_standard_services([], lambda: True), gate, persona)
+    config = links.server_config(pki.credentials(COORDINATOR), pki.trust)
+    listener = links.listener(with_standard_services([], lambda: True), gate, config)
     address = await listener.listen(Address("127.0.0.1", 0))
     try:
         for trust, counts in ((pki.trust, False), (both(pki, bob), True), (pki.trust, False)):
             gate.replace(trust=trust)
-            persona.refresh(None, trust)
+            config.refresh(None, trust)
             assert await is_let_in(address, pki.credentials(USER), pki.trust)
             theirs = bob.credentials(SpiffeId.user(BOB, GlobalId("ben", BOB)))
             assert await is_let_in(address, theirs, pki.trust) is counts
@@ -137,10 +137,10 @@ async def test_who_keeps_connections_is_forgotten_with_them(pki: Pki) -> None:
         def retire(self) -> None:
             Keeper.retired += 1
 
-    persona, kept = persona_of(pki), Keeper()
-    persona.attach(kept)
-    persona.attach(Keeper())
+    config, kept = config_of(pki), Keeper()
+    config.attach(kept)
+    config.attach(Keeper())
     gc.collect()
-    persona.refresh(pki.credentials(COORDINATOR), None)
+    config.refresh(pki.credentials(COORDINATOR), None)
     assert Keeper.retired == 1
     assert kept is not None

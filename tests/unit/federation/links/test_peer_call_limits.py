@@ -9,7 +9,12 @@ import pytest
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.ids import Domain
-from collective.federation.links.inbound import BURST, CALLS_MAX, RATE_PER_S, Inbound
+from collective.federation.links.peer_call_limits import (
+    BURST,
+    CALLS_MAX,
+    RATE_PER_S,
+    PeerCallLimits,
+)
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from tests.unit.pki.bundles import CAROL
@@ -34,24 +39,24 @@ class Door:
         self.clock, self.book = ManualClock(), Book()
         book = cast("PeerBook", self.book)
         self.tallies = PeerTallies(book)
-        self.inbound = Inbound(book, self.tallies, self.clock)
+        self.call_limits = PeerCallLimits(book, self.tallies, self.clock)
 
     def call(self, domain: Domain = BOB) -> None:
-        self.inbound.enter(domain)
-        self.inbound.leave(domain, "ok")
+        self.call_limits.enter(domain)
+        self.call_limits.leave(domain, "ok")
 
 
 def test_calls_under_way_are_bounded_for_each_peer_by_itself() -> None:
     door = Door()
     for _ in range(CALLS_MAX):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
     with pytest.raises(BusyError, match="under way"):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
     door.call(CAROL)
-    door.inbound.leave(BOB, "ok")
-    door.inbound.enter(BOB)
+    door.call_limits.leave(BOB, "ok")
+    door.call_limits.enter(BOB)
     with pytest.raises(BusyError):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
 
 
 def test_a_peer_that_calls_too_often_is_told_so_until_time_has_passed() -> None:
@@ -81,41 +86,41 @@ def test_a_pause_gives_back_no_more_than_a_burst() -> None:
 def test_a_refused_call_takes_no_place() -> None:
     door = Door()
     for _ in range(CALLS_MAX):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
     for _ in range(3):
         with pytest.raises(BusyError):
-            door.inbound.enter(BOB)
+            door.call_limits.enter(BOB)
     for _ in range(CALLS_MAX):
-        door.inbound.leave(BOB, "ok")
+        door.call_limits.leave(BOB, "ok")
     for _ in range(CALLS_MAX):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
 
 
 def test_an_exchange_gets_through_beside_as_many_calls_as_there_may_be() -> None:
     """Else a peer that is used to the full would be taken for one that is away, and cut off."""
     door = Door()
     for _ in range(CALLS_MAX):
-        door.inbound.enter(BOB)
+        door.call_limits.enter(BOB)
     for _ in range(3):
-        door.inbound.exchange(BOB)
+        door.call_limits.exchange(BOB)
     for _ in range(int(BURST)):
         try:
-            door.inbound.exchange(BOB)
+            door.call_limits.exchange(BOB)
         except BusyError:
             break
     with pytest.raises(BusyError, match="too often"):
-        door.inbound.exchange(BOB)
+        door.call_limits.exchange(BOB)
 
 
 def test_a_stranger_and_a_removed_peer_are_refused() -> None:
     door = Door()
     stranger = Domain("lab.mallory")
-    for begin in (door.inbound.enter, door.inbound.exchange):
+    for begin in (door.call_limits.enter, door.call_limits.exchange):
         with pytest.raises(PermissionDeniedError, match="no peer here"):
             begin(stranger)
-    door.inbound.enter(BOB)
+    door.call_limits.enter(BOB)
     door.book.peers.clear()
-    for begin in (door.inbound.enter, door.inbound.exchange):
+    for begin in (door.call_limits.enter, door.call_limits.exchange):
         with pytest.raises(PermissionDeniedError):
             begin(BOB)
-    door.inbound.leave(BOB, "ok")
+    door.call_limits.leave(BOB, "ok")

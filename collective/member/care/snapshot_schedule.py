@@ -1,4 +1,4 @@
-"""Snapshots of the catalogue, as often as the operator says, and only of one that changed."""
+"""When snapshots of the catalogue are written: as often as the operator says, and only of one that changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collective.member.metrics import MemberMetrics
 from collective.model.nodes import Position
 
 
-class Snapshots:
+class SnapshotSchedule:
     """Has snapshots written."""
 
     def __init__(

@@ -14,10 +14,10 @@ import pytest
 
 from collective.client.disk import tree_target
 from collective.client.disk.attributes import WantedAttributes
+from collective.client.disk.local_entries import FileState
 from collective.client.disk.part_files import PartFile
-from collective.client.disk.things import FileState
 from collective.client.disk.tree import LocalTree
-from collective.client.local.upload_notes import UploadNote
+from collective.client.single_file.upload_notes import UploadNote
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.ids import Domain, UploadId, UploadKey
 from collective.core.limits import CHUNK_SIZE_BYTES

@@ -39,7 +39,7 @@ class _Bounds:
     exchanges: Bucket = field(default_factory=lambda: Bucket(EXCHANGES_BURST, EXCHANGES_PER_S))
 
 
-class Inbound:
+class PeerCallLimits:
     """Lets the calls of peers in."""
 
     def __init__(self, book: PeerBook, tallies: PeerTallies, clock: Clock) -> None:
