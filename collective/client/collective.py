@@ -142,7 +142,7 @@ class Collective(OwnedFiles):
 
     async def server_time_ms(self) -> int:
         """Ask the coordinator what its clock shows, Unix milliseconds."""
-        from collective.rpc.probing import time_of  # noqa: PLC0415 - few need it
+        from collective.rpc.client.probing import time_of  # noqa: PLC0415 - few need it
 
         return await time_of(self._home.channel)
 

@@ -22,10 +22,10 @@ from collective.model.calls import Call
 from collective.pki.credentials import Credentials
 from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Links
 from collective.rpc.remote.connection import Control, Explain
 from collective.rpc.remote.names import RemoteNames
+from collective.rpc.tls.gate import PeerGate
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
     from collective.client.options import ClientOptions

@@ -14,8 +14,8 @@ from collective.core.clock import Clock
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.pki import certificates
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import HandshakeConfig
+from collective.rpc.tls.gate import PeerGate
 
 AskAuthorities = Callable[[Domain], Awaitable[Sequence[bytes]]]
 """Returns the CAs (DER) of a peer, as the own coordinator names them."""

@@ -30,8 +30,8 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.rpc.client.own_addresses import own_address
 from collective.rpc.links import Channel, Dialer
-from collective.rpc.own_addresses import own_address
 from collective.rpc.remote.connection import Control
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers

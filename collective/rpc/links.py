@@ -7,7 +7,7 @@ the implementation, the peer's certificate has passed the gate before anything o
 what is raised is a :class:`~collective.core.errors.CollectiveError`.
 
 The serving side of a call (who may, in which context, what a failure becomes on the wire) is
-:class:`~collective.rpc.service_edge.ServiceEdge`, for every implementation.
+:class:`~collective.rpc.server.service_edge.ServiceEdge`, for every implementation.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
-from collective.rpc.member_share import MemberShare
+from collective.rpc.http2.member_share import MemberShare
+from collective.rpc.tls.gate import ALL_ROLES, Expectation, Gate, PeerGate
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.client import Channel as StubChannel
 
-    from collective.rpc.connection_limits import Bounds
-    from collective.rpc.service_edge import Refusals, ServedCall
+    from collective.rpc.server.connection_limits import Bounds
+    from collective.rpc.server.service_edge import Refusals, ServedCall
 
 S = TypeVar("S")
 
@@ -330,7 +330,7 @@ class Links(Protocol):
             newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
                 none; said with each answer.
             bounds: How many may be connected and for how long; by default the narrow ones of
-                :mod:`collective.rpc.connection_limits` where there is no gate, and the wide ones where there is.
+                :mod:`collective.rpc.server.connection_limits` where there is no gate, and the wide ones where there is.
         """
         ...
 

@@ -12,9 +12,9 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.channel import RpcChannel
-from collective.rpc.dial import TlsDialer
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.client.dial import TlsDialer
+from collective.rpc.http2.member_share import MemberShare
 from collective.rpc.links import (
     CONNECT_TIMEOUT_S,
     DIAL_TIMEOUT_S,
@@ -22,15 +22,21 @@ from collective.rpc.links import (
     ChunkFactory,
     HandshakeConfig,
 )
-from collective.rpc.member_share import MemberShare
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsConfig, client_context, server_context
+from collective.rpc.tls.contexts import (
+    ALPN_CHUNK,
+    ALPN_GRPC,
+    TlsConfig,
+    client_context,
+    server_context,
+)
+from collective.rpc.tls.gate import ALL_ROLES, Expectation, Gate, PeerGate
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-    from collective.rpc.connection_limits import Bounds
-    from collective.rpc.server import TlsListener
-    from collective.rpc.service_edge import Refusals, ServedCall
+    from collective.rpc.server.connection_limits import Bounds
+    from collective.rpc.server.listener import TlsListener
+    from collective.rpc.server.service_edge import Refusals, ServedCall
 
 
 class TlsLinks:
@@ -80,7 +86,7 @@ class TlsLinks:
 
     async def require_free(self, address: Address) -> None:
         """Return if ``address`` can be listened on now; CannotListenError otherwise."""
-        from collective.rpc.acceptor import require_free  # noqa: PLC0415 - not for clients
+        from collective.rpc.server.acceptor import require_free  # noqa: PLC0415 - not for clients
 
         await require_free(address)
 
@@ -100,7 +106,7 @@ class TlsLinks:
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> TlsListener:
         """Return a listener on a socket; the handshake may take ``handshake_timeout_s``."""
-        from collective.rpc.server import TlsListener  # noqa: PLC0415 - not for clients
+        from collective.rpc.server.listener import TlsListener  # noqa: PLC0415 - not for clients
 
         return TlsListener(
             services,

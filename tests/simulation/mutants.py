@@ -55,7 +55,7 @@ from collective.roles.coordinator.faces.grpc import admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.node import durable_memory
 from collective.roles.node.storage import NodeStorage
-from collective.rpc.identity import PeerGate
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs

@@ -34,13 +34,22 @@ from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import RevokedCertificateError, TrustStore
-from collective.rpc.connection_limits import Bounds
 from collective.rpc.deadlines import UNARY_TIMEOUT_S
 from collective.rpc.errors import from_detail, from_grpc, to_detail
-from collective.rpc.goaway import REVOKED as REVOKED_WORDS
-from collective.rpc.goaway import heard
 from collective.rpc.headers import REQUEST_ID_KEY, current_request_id, new_request_id
-from collective.rpc.identity import (
+from collective.rpc.http2.goaway import REVOKED as REVOKED_WORDS
+from collective.rpc.http2.goaway import heard
+from collective.rpc.http2.member_share import MemberShare
+from collective.rpc.links import (
+    CONNECT_TIMEOUT_S,
+    DIAL_TIMEOUT_S,
+    ChunkFactory,
+    Keeper,
+    ProtocolFactory,
+)
+from collective.rpc.server.connection_limits import Bounds
+from collective.rpc.server.service_edge import Refusals, ServedCall, ServiceEdge
+from collective.rpc.tls.gate import (
     ALL_ROLES,
     REVOKED,
     Expectation,
@@ -49,15 +58,6 @@ from collective.rpc.identity import (
     check_expected,
     expected_roles,
 )
-from collective.rpc.links import (
-    CONNECT_TIMEOUT_S,
-    DIAL_TIMEOUT_S,
-    ChunkFactory,
-    Keeper,
-    ProtocolFactory,
-)
-from collective.rpc.member_share import MemberShare
-from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 

@@ -51,7 +51,7 @@ from collective.roles.coordinator import app as coordinator_app
 from collective.roles.node import renewal
 from collective.roles.runtime import diskwatch, lifecycle, watchdog
 from collective.roles.runtime.metrics import WorkerMetrics
-from collective.rpc import reflection
+from collective.rpc.server import reflection
 from tests.simulation import network
 from tests.simulation.process import PROCESS, BrokenPromiseError
 

@@ -18,8 +18,8 @@ from collective.pki import certificates, renewal_times
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.revocation import RevocationSet
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, HandshakeConfig, Links
+from collective.rpc.tls.gate import PeerGate
 
 RETRY_MOST_S: Final = 30.0
 

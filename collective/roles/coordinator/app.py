@@ -35,7 +35,7 @@ from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Listener
-from collective.rpc.standard import with_standard_services
+from collective.rpc.server.standard_services import with_standard_services
 
 CATALOG_DIR: Final = "catalog"
 _GRACE_S: Final = 5.0

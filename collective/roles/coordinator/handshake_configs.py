@@ -15,8 +15,8 @@ from collective.core.ids import Domain
 from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import HandshakeConfig, Keeper, Links
+from collective.rpc.tls.gate import PeerGate
 
 
 class HandshakeConfigs:

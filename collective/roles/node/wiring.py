@@ -41,9 +41,9 @@ from collective.roles.node.storage import NodeStorage
 from collective.roles.node.trust import NodeTrust
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
-from collective.rpc.health_service import HealthService
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Listener
+from collective.rpc.server.health_service import HealthService
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer

@@ -8,8 +8,8 @@ from typing import Any
 from collective.core.errors import UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
-from collective.rpc.identity import Gate
 from collective.rpc.links import Dialer, HandshakeConfig, Keeper, Links, ProtocolFactory
+from collective.rpc.tls.gate import Gate
 
 
 class NoNodes:

@@ -18,9 +18,9 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
-from collective.rpc.identity import PeerGate
-from collective.rpc.standard import with_standard_services
-from collective.rpc.tls import TlsConfig, server_context
+from collective.rpc.server.standard_services import with_standard_services
+from collective.rpc.tls.contexts import TlsConfig, server_context
+from collective.rpc.tls.gate import PeerGate
 from collective.rpc.tls_links import TlsLinks
 from tests.integration.rpc.conftest import ALICE, COORDINATOR, USER, Pki
 from tests.worlds import REAL

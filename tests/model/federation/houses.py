@@ -59,8 +59,8 @@ from collective.roles.coordinator.faces.grpc.reads import ReadsService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
 from collective.rpc.gen.collective.v1 import transfer as pb
-from collective.rpc.identity import REVOKED
-from collective.rpc.service_edge import ServiceEdge
+from collective.rpc.server.service_edge import ServiceEdge
+from collective.rpc.tls.gate import REVOKED
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.tickets.key_ring import KeyRing

@@ -34,7 +34,7 @@ GEN = "collective.rpc.gen.collective.v1"
 OF_NO_COMMAND = (
     *("collective.roles", "collective.member", "collective.catalog"),
     *("collective.placement", "collective.access"),
-    *("collective.rpc.server", "collective.rpc.service_edge", "collective.rpc.context"),
+    "collective.rpc.server",
     *(
         "collective.cli.json_shapes",
         "collective.cli.unit_files",

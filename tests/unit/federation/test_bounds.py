@@ -27,8 +27,8 @@ from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 from tests.worlds import world_of
 
 BOB = Domain("home.bob")

@@ -34,9 +34,9 @@ from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.durable_memory import DurableMemory
-from collective.rpc import context
 from collective.rpc.conversions.node_registry import position_from, position_message, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
+from collective.rpc.server import context
 from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER
 from tests.unit.member.farm import OPERATOR, Scene, scene

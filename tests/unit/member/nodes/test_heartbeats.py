@@ -23,8 +23,8 @@ from collective.model.nodes import NodeState, Position, StatedPosition, Whereabo
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.node_registry import Contacts, RegistryService
-from collective.rpc import context
 from collective.rpc.conversions.node_registry import position_message
+from collective.rpc.server import context
 from tests import protocol as pb
 from tests.unit.member.alone import no_peers
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance

@@ -31,7 +31,6 @@ from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
-from collective.rpc.context import CallContext, enter
 from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1.node import (
     CatalogPosition,
@@ -42,6 +41,7 @@ from collective.rpc.gen.collective.v1.node import (
     DeleteCopiesRequest,
 )
 from collective.rpc.gen.collective.v1.transfer import PutResult, Route, SignedTicket
+from collective.rpc.server.context import CallContext, enter
 from collective.transfer.buffers import BufferPool
 from tests.worlds import REAL, world_of
 

@@ -25,8 +25,8 @@ from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.calls import Call
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.refusal_log import operation_of
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 
 _PRINCIPAL_MAX_CHARS: Final = 512
 _FORWARDED: Final = frozenset(

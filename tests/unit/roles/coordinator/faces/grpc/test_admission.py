@@ -21,8 +21,8 @@ from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
 from tests.unit.member.farm import Scene, scene
 
