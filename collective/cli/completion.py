@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
+from collective.cli.terminal import output
 from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask
 from collective.cli.connecting import open_store, warn_exposed
-from collective.cli.identities import add_device, list_identities, revoke
-from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
+from collective.cli.identity_devices import add_device, list_identities, revoke
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask
+from collective.cli.terminal.passphrases import PASSPHRASE_VARIABLE, new_passphrase
 from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.client.identity.documents import Identity, JoinedCollective, check_display_name
 from collective.client.identity.store import IdentityStore

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.interrupts import ending_in_order
 from collective.cli.own_command import as_typed
-from collective.cli.progress import Line
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.progress import Line
 from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
+from collective.cli.terminal import output
 from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import NotFoundError
 from collective.core.small_files import write_atomically

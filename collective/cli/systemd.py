@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
 from collective.cli.own_command import own_command
 from collective.cli.setup.placing import Place
+from collective.cli.terminal import output
 from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.cli.unit_files import (
     SETTINGS_DIR,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
 from collective.cli.names import PathArgument, is_directory
 from collective.cli.options import Invocation, command
-from collective.cli.progress import Meter
+from collective.cli.terminal import output
+from collective.cli.terminal.progress import Meter
 from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,

@@ -205,17 +205,20 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "cli/pki.py": (REAL, _ENTRY),
     "cli/systemd.py": (DISK, "looks whether the unit's user may read its settings"),
     "cli/serve.py": (REAL, _ENTRY),
-    "cli/redeem.py": (REAL, _ENTRY),
+    "cli/invite_redeem.py": (REAL, _ENTRY),
     "cli/init.py": (REAL, _ENTRY),
     "cli/diagnosis/owners.py": (DISK, "owners and modes, for which Disk has no words"),
     "cli/setup/placing.py": (f"{DISK} {PROCESS}", "the operator's own files, and systemctl"),
     "cli/setup/waiting.py": (PROCESS, "systemctl, which says what a unit does"),
     "cli/transfer.py": (DISK, _STREAMS + "; whether a local path is a directory"),
-    "cli/interrupts.py": (f"{DISK} {PROCESS}", "what Ctrl-C does is the process's own affair"),
-    "cli/demo_run.py": (f"{CLOCK} {DISK} {PROCESS}", _DEMO),
-    "cli/demo_client.py": (f"{CHANCE} {DISK}", _DEMO),
-    "cli/demo_member.py": (f"{CLOCK} {NETWORK} {PROCESS}", _DEMO),
-    "cli/demo_steps.py": (f"{CLOCK} {THREADS}", _DEMO),
+    "cli/terminal/interrupts.py": (
+        f"{DISK} {PROCESS}",
+        "what Ctrl-C does is the process's own affair",
+    ),
+    "cli/demo/run.py": (f"{CLOCK} {DISK} {PROCESS}", _DEMO),
+    "cli/demo/client.py": (f"{CHANCE} {DISK}", _DEMO),
+    "cli/demo/member.py": (f"{CLOCK} {NETWORK} {PROCESS}", _DEMO),
+    "cli/demo/steps.py": (f"{CLOCK} {THREADS}", _DEMO),
 }
 
 

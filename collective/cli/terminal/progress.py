@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Final, TextIO
 
-from collective.cli import output
-from collective.cli.terminal_style import bar
+from collective.cli.terminal import output
+from collective.cli.terminal.style import bar
 from collective.core.clock import Clock
 from collective.core.tasks import TaskScope
 from collective.core.terminal import safe

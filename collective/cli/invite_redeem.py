@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from collective.cli import output
 from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
-from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
-from collective.cli.passphrases import new_passphrase, passphrase_of
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.passphrases import new_passphrase, passphrase_of
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from itertools import zip_longest
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from collective.cli.terminal_style import WIDTH, Style, Tone
+from collective.cli.terminal.style import WIDTH, Style, Tone
 from collective.core.moments import moment_text
 from collective.core.terminal import safe
 from collective.model.entries import Entry

@@ -2,12 +2,13 @@
 
 import pytest
 
-from collective.cli import audit, grants, output
+from collective.cli import audit, grants
 from collective.cli.datastores import datastore_json
-from collective.cli.identities import identity_lines
+from collective.cli.identity_devices import identity_lines
 from collective.cli.overview import overview
 from collective.cli.status import show, status_json
-from collective.cli.terminal_style import WIDTH, Style
+from collective.cli.terminal import output
+from collective.cli.terminal.style import WIDTH, Style
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.work import Report, State

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from collective.cli.interrupts import ending_in_order
+from collective.cli.terminal.interrupts import ending_in_order
 from collective.core.errors import UsageError
 
 YesOption = Annotated[

@@ -1,4 +1,4 @@
-"""``collective demo``: how it is called; what it does is in ``demo_run.py``."""
+"""``collective demo``: how it is called; what it does is in ``run.py``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from collective.cli.interrupts import ending_in_order
+from collective.cli.terminal.interrupts import ending_in_order
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run three members on loopback that peer, put files through them, and break things on the way."""
-    from collective.cli.demo_run import run_demo  # noqa: PLC0415 - not for help
+    from collective.cli.demo.run import run_demo  # noqa: PLC0415 - not for help
 
     with ending_in_order():
         code = run_demo(directory, once=once)

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from collective.cli.demo_client import Client
-from collective.cli.demo_member import Member
-from collective.cli.demo_peers import Visit, pairs, peer, wait_peers
+from collective.cli.demo.client import Client
+from collective.cli.demo.member import Member
+from collective.cli.demo.peers import Visit, pairs, peer, wait_peers
 
 
 @dataclass(slots=True)

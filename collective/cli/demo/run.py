@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from collective.cli.demo_client import Client
-from collective.cli.demo_member import LOOPBACK, DemoError, Member, make_members
-from collective.cli.demo_peers import COPIES, Visit
-from collective.cli.demo_steps import Steps, run_steps
+from collective.cli.demo.client import Client
+from collective.cli.demo.member import LOOPBACK, DemoError, Member, make_members
+from collective.cli.demo.peers import COPIES, Visit
+from collective.cli.demo.steps import Steps, run_steps
 from collective.core.errors import ExitCode
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from collective.cli.demo_member import DemoError, Member, run_command
+from collective.cli.demo.member import DemoError, Member, run_command
 from collective.core.errors import ExitCode
 from collective.core.limits import KIB, MIB
 from collective.core.units import format_size

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:  # heavy, and needed by few commands

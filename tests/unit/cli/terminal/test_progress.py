@@ -14,7 +14,7 @@ from typing import TextIO
 
 import pytest
 
-from collective.cli.progress import Line, Meter, Unit
+from collective.cli.terminal.progress import Line, Meter, Unit
 from collective.core.clock import ManualClock
 
 MIB = 1 << 20

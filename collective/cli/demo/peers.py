@@ -12,8 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from collective.cli.demo_client import MOVIE, Client, digest
-from collective.cli.demo_member import DemoError, Member
+from collective.cli.demo.client import MOVIE, Client, digest
+from collective.cli.demo.member import DemoError, Member
 from collective.core.errors import ExitCode
 
 READER: Final = "ben"

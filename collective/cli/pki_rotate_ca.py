@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask
-from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
-from collective.cli.progress import Line
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.progress import Line
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 from collective.model.trust import Phase

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from collective.cli.interrupts import ending_in_order
+from collective.cli.terminal.interrupts import ending_in_order
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
