@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from collective.cli.interrupts import INTERRUPTED, end_at_once
+from collective.cli.terminal.interrupts import INTERRUPTED, end_at_once
 from collective.core.loading import loading
 
 

@@ -26,7 +26,7 @@ from collective.model.rights import Right
 ALL_RIGHTS = Right.READ | Right.WRITE | Right.SHARE
 
 
-class Sight(IntEnum):
+class Visibility(IntEnum):
     """How much of a path a caller may know."""
 
     NOTHING = 0
@@ -92,14 +92,14 @@ class Decider:
         """Tell whether ``path`` is a grant's path or lies above one."""
         return any(grant.path.starts_with(path) for grant in self._grants)
 
-    def sight(self, path: FilePath) -> Sight:
+    def visibility(self, path: FilePath) -> Visibility:
         """Return how much the caller may know about ``path``."""
         rights = self.rights(path)
         if Right.READ in rights:
-            return Sight.FULL
+            return Visibility.FULL
         if Right.WRITE in rights:
-            return Sight.EXISTENCE
-        return Sight.WAY if self.is_way(path) else Sight.NOTHING
+            return Visibility.EXISTENCE
+        return Visibility.WAY if self.is_way(path) else Visibility.NOTHING
 
     def next_names(self, path: FilePath) -> frozenset[str]:
         """Return the names in folder ``path`` that lead to grants below it."""
@@ -117,10 +117,10 @@ class Decider:
                 f"You have no {describe(right)} right on {path}; ask its owner for a grant."
             )
 
-    def require_sight(self, path: FilePath) -> Sight:
-        """Return the sight on ``path``; PermissionDeniedError if there is none."""
-        found = self.sight(path)
-        if found is Sight.NOTHING:
+    def require_visible(self, path: FilePath) -> Visibility:
+        """Return the visibility of ``path``; PermissionDeniedError if there is none."""
+        found = self.visibility(path)
+        if found is Visibility.NOTHING:
             raise PermissionDeniedError(f"You have no right on {path}; ask its owner for a grant.")
         return found
 

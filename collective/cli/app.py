@@ -19,9 +19,9 @@ import typer
 from typer.core import TyperGroup
 
 from collective import __version__
-from collective.cli import output
-from collective.cli.interrupts import INTERRUPTED
 from collective.cli.options import completed
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import INTERRUPTED
 from collective.core.errors import CollectiveError, ExitCode
 from collective.core.loading import loading
 
@@ -56,7 +56,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "systemd": "systemd",
     "completion": "completion",
     "man": "man",
-    "demo": "demo",
+    "demo": "demo.command",
 }
 """Commands and groups of commands in the order of help, and the modules whose ``app`` has them."""
 GROUPS: Final = frozenset(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.cli.progress import Meter, Unit
+from collective.cli.terminal import output
+from collective.cli.terminal.progress import Meter, Unit
 from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
 

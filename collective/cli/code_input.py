@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli.passphrases import unseen
+from collective.cli.terminal.passphrases import unseen
 from collective.core.disk import Disk
 from collective.core.errors import ConflictError, UsageError
 from collective.core.limits import JOIN_CODE_TEXT_MAX

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.local import LocalInvocation, local_command
+from collective.cli.terminal import output
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 
 if TYPE_CHECKING:
     from collective.cli.json_shapes import ScriptJson
@@ -38,9 +38,9 @@ class Shell(StrEnum):
 
 
 @app.command()
-@local_command
+@unconnected_command
 def completion(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     shell: Annotated[Shell, typer.Argument(help="Which shell.")],
 ) -> None:
     """Print the script that makes a shell complete commands and options: source it, or install it."""

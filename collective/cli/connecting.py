@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from collective.cli import output
-from collective.cli.interrupts import ending_in_order
-from collective.cli.passphrases import key_passphrase, passphrase_of
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.passphrases import key_passphrase, passphrase_of
 from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.cli.terminal import output
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import format_size, parse_size

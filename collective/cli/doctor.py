@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
-from collective.cli.progress import Line
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.progress import Line
 from collective.core.errors import CollectiveError, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
+from collective.cli.terminal import output
 from collective.core.errors import ExitCode, UnreachableError, UsageError
 from collective.core.units import Address, parse_duration_s
-from collective.rpc.metrics_page import ask
+from collective.rpc.client.metrics_page import ask
 
 if TYPE_CHECKING:
     from collective.cli.json_shapes import HealthJson

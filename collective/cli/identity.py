@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask
 from collective.cli.connecting import open_store, warn_exposed
-from collective.cli.identities import add_device, list_identities, revoke
-from collective.cli.local import LocalInvocation, local_command
-from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
+from collective.cli.identity_devices import add_device, list_identities, revoke
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask
+from collective.cli.terminal.passphrases import PASSPHRASE_VARIABLE, new_passphrase
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.client.identity.documents import Identity, JoinedCollective, check_display_name
 from collective.client.identity.store import IdentityStore
 from collective.core.disk import Disk
@@ -29,9 +29,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its name, mem
 
 
 @app.command()
-@local_command
+@unconnected_command
 def init(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     global_id: Annotated[
         str, typer.Option("--global-id", metavar="NAME@DOMAIN", help="Your name everywhere.")
     ],
@@ -65,8 +65,8 @@ def init(
 
 
 @app.command()
-@local_command
-def show(invocation: LocalInvocation) -> None:
+@unconnected_command
+def show(invocation: UnconnectedInvocation) -> None:
     """Show the identity of this machine."""
     store = open_store(invocation.world)
     warn_exposed(store.place.key)
@@ -74,8 +74,8 @@ def show(invocation: LocalInvocation) -> None:
 
 
 @app.command("list-collectives")
-@local_command
-def list_collectives(invocation: LocalInvocation) -> None:
+@unconnected_command
+def list_collectives(invocation: UnconnectedInvocation) -> None:
     """List what this machine has joined; the current one has a star."""
     store = open_store(invocation.world)
     current = store.current()
@@ -104,8 +104,8 @@ def list_collectives(invocation: LocalInvocation) -> None:
 
 
 @app.command()
-@local_command
-def switch(invocation: LocalInvocation, name: NameArgument) -> None:
+@unconnected_command
+def switch(invocation: UnconnectedInvocation, name: NameArgument) -> None:
     """Use another collective from now on."""
     store = open_store(invocation.world)
     chosen = store.switch(name)
@@ -123,8 +123,8 @@ def switch(invocation: LocalInvocation, name: NameArgument) -> None:
 
 
 @app.command()
-@local_command
-def leave(invocation: LocalInvocation, name: NameArgument, yes: YesOption = False) -> None:
+@unconnected_command
+def leave(invocation: UnconnectedInvocation, name: NameArgument, yes: YesOption = False) -> None:
     """Forget a collective on this machine; your files there stay as they are."""
     ask(f"Forget {name} on this machine?", f"{name} was not left.", yes=yes)
     store = open_store(invocation.world)
@@ -174,7 +174,7 @@ def _certificate_expires(store: IdentityStore, one: JoinedCollective, disk: Disk
     return output.when(round(certificate.not_valid_after_utc.timestamp() * 1000))
 
 
-def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
+def _show(store: IdentityStore, invocation: UnconnectedInvocation) -> None:
     identity = store.identity()
     if identity is None:
         raise NotJoinedError(

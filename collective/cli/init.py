@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.interrupts import ending_in_order
-from collective.cli.local import LocalInvocation, local_command
 from collective.cli.own_command import as_typed
-from collective.cli.progress import Line
+from collective.cli.terminal import output
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.progress import Line
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ SilentOption = Annotated[bool, typer.Option("--yes", help="Ask nothing; defaults
 
 
 @app.command()
-@local_command
+@unconnected_command
 def init(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     role: Annotated[
         list[str] | None,
         typer.Option("--role", metavar="coordinator|node", help="Repeatable; both in one process."),
@@ -155,7 +155,7 @@ def _roles(told: list[str] | None, questions: Any) -> list[str]:
 
 
 def set_up(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     place: Any,
     roles: Sequence[str],
     chosen: Mapping[str, str],
@@ -233,7 +233,7 @@ def _links(world: Any) -> Any:
 
 
 def finish(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     place: Any,
     roles: Sequence[str],
     chosen: Mapping[str, str],

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
+from collective.cli.invite_redeem import redeem
 from collective.cli.options import Invocation, command
-from collective.cli.redeem import redeem
+from collective.cli.terminal import output
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
 from collective.cli.code_input import (
     CodeArgument,
     CodeFileOption,
@@ -29,7 +28,8 @@ from collective.cli.init import (
     finish,
     set_up,
 )
-from collective.cli.local import LocalInvocation, local_command
+from collective.cli.terminal import output
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ KINDS: Final = ("person", "node")
 
 
 @app.command()
-@local_command
+@unconnected_command
 def join(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     code: CodeArgument = None,
     file: CodeFileOption = None,
     as_what: Annotated[
@@ -144,7 +144,7 @@ def _check_kind(text: str) -> None:
 
 
 def _join_person(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     questions: object,
     code: InviteCode,
     global_id: str | None,
@@ -152,9 +152,9 @@ def _join_person(
 ) -> None:
     """Make an identity where there is none, and redeem the code."""
     from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
-    from collective.cli.passphrases import new_passphrase  # noqa: PLC0415 - as above
-    from collective.cli.redeem import redeem_here  # noqa: PLC0415 - as above
+    from collective.cli.invite_redeem import redeem_here  # noqa: PLC0415 - as above
     from collective.cli.setup.questions import Questions  # noqa: PLC0415 - as above
+    from collective.cli.terminal.passphrases import new_passphrase  # noqa: PLC0415 - as above
     from collective.client.identity.documents import check_display_name  # noqa: PLC0415 - as above
     from collective.core.ids import GlobalId  # noqa: PLC0415 - as above
 

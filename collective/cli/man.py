@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
-from collective.cli.local import LocalInvocation, local_command
+from collective.cli.terminal import output
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.core.errors import NotFoundError
 from collective.core.small_files import write_atomically
 
@@ -21,9 +21,9 @@ _PAGE_MODE = 0o644
 
 
 @app.command()
-@local_command
+@unconnected_command
 def man(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     command: Annotated[
         list[str] | None, typer.Argument(help="Default: the page of collective itself.")
     ] = None,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.paths import FilePath
 from collective.core.units import format_size
@@ -69,7 +69,7 @@ def ls(
 
 async def _all_of(entries: AsyncIterator[Entry], invocation: Invocation) -> list[EntryJson]:
     """Return a listing as JSON has it, and show how far it is meanwhile."""
-    from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each listing
+    from collective.cli.terminal.progress import Meter, Unit  # noqa: PLC0415 - not for each listing
 
     meter = Meter(invocation.world.clock, unit=Unit.NAMES, doing="Listed")
     found = []
@@ -131,7 +131,7 @@ async def _remove_tree(collective: Collective, path: str, invocation: Invocation
 
     With ``--json`` that is said on stdout, too, before the error.
     """
-    from collective.cli.progress import Meter, Unit  # noqa: PLC0415 - not for each removal
+    from collective.cli.terminal.progress import Meter, Unit  # noqa: PLC0415 - not for each removal
 
     meter = Meter(invocation.world.clock, unit=Unit.NAMES, doing="Removed")
     try:

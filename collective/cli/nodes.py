@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask, has_terminal
 from collective.cli.options import Invocation, command
 from collective.cli.overview import NODE_HEADINGS, node_row, node_tones
-from collective.cli.progress import Meter, Unit
 from collective.cli.status import node_json, with_quarantine
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask, has_terminal
+from collective.cli.terminal.progress import Meter, Unit
 from collective.core.errors import ConflictError, UsageError
 from collective.core.units import format_size
 from collective.model.nodes import ShownState, Standing

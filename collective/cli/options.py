@@ -18,7 +18,7 @@ from collective.core.loading import loading
 from collective.core.world import World, real_world
 
 if TYPE_CHECKING:
-    from collective.cli.terminal_style import Style
+    from collective.cli.terminal.style import Style
     from collective.client.collective import Collective
     from collective.rpc.links import Links
 
@@ -86,14 +86,14 @@ class Invocation:
     @property
     def style(self) -> Style:
         """What the terminal can show."""
-        from collective.cli.terminal_style import Style  # noqa: PLC0415 - not for help
+        from collective.cli.terminal.style import Style  # noqa: PLC0415 - not for help
 
         return Style.of_stdout(os.environ, no_color=self.no_color)
 
     def detail(self, text: str) -> None:
         """Say something on stderr that only -v asks for."""
         if self.verbose:
-            from collective.cli import output  # noqa: PLC0415 - only where it is said
+            from collective.cli.terminal import output  # noqa: PLC0415 - only where it is said
 
             output.note(text)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from collective.cli import output
-from collective.cli.terminal_style import Field, Tone, bar
+from collective.cli.terminal import output
+from collective.cli.terminal.style import Field, Tone, bar
 from collective.core.disk_errors import DiskState
 from collective.core.ids import shown_principal
 from collective.core.units import format_size

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import YesOption, ask, ask_whoever_is_there
 from collective.cli.code_input import CodeArgument, CodeFileOption, code_given, require_for
 from collective.cli.options import Invocation, command
 from collective.cli.status import NEVER_SEEN, figures_json, grant_json, state_of
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import YesOption, ask, ask_whoever_is_there
 from collective.core.ids import Domain, parse_domain
 from collective.core.units import format_size
 

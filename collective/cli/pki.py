@@ -10,8 +10,8 @@ import typer
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from collective.cli import output
-from collective.cli.rotate import rotate_ca
+from collective.cli.pki_rotate_ca import rotate_ca
+from collective.cli.terminal import output
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, SpiffeId, parse_node_id

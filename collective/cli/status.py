@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.overview import NODE_HEADINGS, RepairPace, node_row, node_tones, overview
-from collective.cli.terminal_style import Style, Tone
+from collective.cli.terminal import output
+from collective.cli.terminal.style import Style, Tone
 from collective.core.units import format_size
 
 if TYPE_CHECKING:  # heavy

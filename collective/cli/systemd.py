@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collective.cli import output
-from collective.cli.local import LocalInvocation, local_command
 from collective.cli.own_command import own_command
 from collective.cli.setup.placing import Place
+from collective.cli.terminal import output
+from collective.cli.unconnected import UnconnectedInvocation, unconnected_command
 from collective.cli.unit_files import (
     SETTINGS_DIR,
     UNIT_DIR,
@@ -47,9 +47,9 @@ def _group() -> None:
 
 
 @app.command()
-@local_command
+@unconnected_command
 def install(
-    invocation: LocalInvocation,
+    invocation: UnconnectedInvocation,
     role: Annotated[
         list[str] | None,
         typer.Option("--role", metavar="|".join(SERVE_ROLES), help="Repeatable; else the file's."),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.cli import output
 from collective.cli.names import PathArgument, is_directory
 from collective.cli.options import Invocation, command
-from collective.cli.progress import Meter
+from collective.cli.terminal import output
+from collective.cli.terminal.progress import Meter
 from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
@@ -67,7 +67,7 @@ def read(
     """Write a file's contents to stdout, verified."""
     if invocation.as_json:
         raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
-    from collective.client.local.put_get import write_all  # noqa: PLC0415 - heavy
+    from collective.client.single_file.put_get import write_all  # noqa: PLC0415 - heavy
 
     FilePath.parse(path)
     meter = Meter(invocation.world.clock)

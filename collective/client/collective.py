@@ -142,7 +142,7 @@ class Collective(OwnedFiles):
 
     async def server_time_ms(self) -> int:
         """Ask the coordinator what its clock shows, Unix milliseconds."""
-        from collective.rpc.probing import time_of  # noqa: PLC0415 - few need it
+        from collective.rpc.client.probing import time_of  # noqa: PLC0415 - few need it
 
         return await time_of(self._home.channel)
 
@@ -270,10 +270,10 @@ class Collective(OwnedFiles):
         from collective.client.trees.result import Record  # noqa: PLC0415 - see above
 
         old, new = FilePath.parse(source), FilePath.parse(target)
-        copies = await self._owners.copies(old, new, on_carried)
+        copying = await self._owners.copying(old, new, on_carried)
         names, targets = [(await self._owners.of(path)).names for path in (old, new)]
         record = Record(named, result)
-        await TreeCopy(names, targets, copies, record, progress).run(old, new)
+        await TreeCopy(names, targets, copying, record, progress).run(old, new)
         return record.result
 
     async def in_thread(self, work: Callable[[], T]) -> T:

@@ -22,15 +22,15 @@ from collective.model.calls import Call
 from collective.pki.credentials import Credentials
 from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Links
 from collective.rpc.remote.connection import Control, Explain
 from collective.rpc.remote.names import RemoteNames
+from collective.rpc.tls.gate import PeerGate
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
     from collective.client.options import ClientOptions
     from collective.client.transfers import Transfers
-    from collective.rpc.remote.file_copies import RemoteCopies
+    from collective.rpc.remote.copying import RemoteCopying
     from collective.rpc.remote.owner_paths import OwnerPaths
     from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.people import RemotePeople
@@ -123,8 +123,8 @@ class Connection:
             from collective.client.peer_trust import PeerTrust  # noqa: PLC0415 - see above
             from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
 
-            persona = links.client_persona(credentials, gate.trust)
-            dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+            config = links.client_config(credentials, gate.trust)
+            dialer = links.dialer(config, gate, timeout_s=CONNECT_TIMEOUT_S)
 
             async def ask(domain: Domain) -> Sequence[bytes]:
                 return await connection.peers.authorities(domain)
@@ -134,7 +134,7 @@ class Connection:
                 control,
                 channel,
                 dialer,
-                PeerTrust(ask, gate, persona, clock),
+                PeerTrust(ask, gate, config, clock),
                 world,
                 options,
                 state_dir,
@@ -173,11 +173,11 @@ class Connection:
         return Names(remote, Call.of_client(self.who), paths)
 
     @cached_property
-    def copies(self) -> RemoteCopies:
-        """The copies that the coordinator makes."""
-        from collective.rpc.remote.file_copies import RemoteCopies  # noqa: PLC0415 - see above
+    def copying(self) -> RemoteCopying:
+        """How the coordinator copies files."""
+        from collective.rpc.remote.copying import RemoteCopying  # noqa: PLC0415 - see above
 
-        return RemoteCopies.over(self.channel, self.clock)
+        return RemoteCopying.over(self.channel, self.clock)
 
     @cached_property
     def people(self) -> RemotePeople:

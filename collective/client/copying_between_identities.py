@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collective.client.owners import Owner
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -44,7 +44,7 @@ PAUSE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Carrying:
-    """Copies of one command from one owner to another, as :class:`~collective.client.file_copies.FileCopies`."""
+    """Copies of one command from one owner to another, as :class:`~collective.client.copying.Copying`."""
 
     home: Owner
     """The own member."""
@@ -91,9 +91,9 @@ class Carrying:
         Only what both identities may do is asked of it: each opens its end first, and raises what that raises.
         """
         await _check_both(source, target, condition)
-        copies = self.home.connection.copies
+        copying = self.home.connection.copying
         try:
-            made, _ = await copies.copy(source.path, target.path, condition, progress=progress)
+            made, _ = await copying.copy(source.path, target.path, condition, progress=progress)
         except PermissionDeniedError as error:
             self._ask_from_s = math.inf
             return error
@@ -126,7 +126,7 @@ class End:
         return self.owner.there(self.path)
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves bytes there."""
         return self.owner.connection.transfers.session
 

@@ -40,9 +40,9 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
 from collective.rpc.links import CONNECT_TIMEOUT_S, Channel, Links
-from collective.rpc.pinned import PinnedGate
 from collective.rpc.remote.bootstrap import RemoteBootstrap
 from collective.rpc.remote.own_trust import renewed_over, trusted_over
+from collective.rpc.tls.pinned_gate import PinnedGate
 
 CALL_TIMEOUT_S: Final = 15.0
 PROBE_TIMEOUT_S: Final = 2.0

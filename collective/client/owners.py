@@ -30,9 +30,9 @@ from collective.pki.credentials import Credentials
 from collective.rpc.remote.connection import Explain
 
 if TYPE_CHECKING:  # few commands move files, or go straight to another member
-    from collective.client.file_copies import FileCopies
+    from collective.client.copying import Copying
     from collective.client.logins import Login, Logins
-    from collective.client.session import Session
+    from collective.client.transfer_session import TransferSession
 
 PEER_FRESH_S: Final = 86400.0
 """For so long counts what the own member said of who its peer is, unasked."""
@@ -52,7 +52,7 @@ class Owner:
     """Its names as they are called here; they know what each is called there."""
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves its bytes."""
         return self.connection.transfers.session
 
@@ -95,21 +95,21 @@ class Owners:
             raise ConflictError("A path leads to one other member, and no further.")
         return owner
 
-    async def copies(
+    async def copying(
         self,
         source: FilePath,
         target: FilePath,
         on_carried: Callable[[CollectiveError], None] | None = None,
-    ) -> FileCopies:
+    ) -> Copying:
         """Return what makes copies from who has ``source`` to who has ``target``; raises as :meth:`of`.
 
         ``on_carried`` is called before this machine begins to carry bytes.
         """
-        from collective.client.file_copies import CopiesWithin  # noqa: PLC0415 - few commands copy
+        from collective.client.copying import CoordinatorCopying  # noqa: PLC0415 - few commands copy
 
         one, other = await self.of(source), await self.of(target)
         if one is other:
-            return CopiesWithin(one)
+            return CoordinatorCopying(one)
         from collective.client.copying_between_identities import Carrying  # noqa: PLC0415 - few go straight
 
         return Carrying(self.home, one, other, on_carried)

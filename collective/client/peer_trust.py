@@ -14,8 +14,8 @@ from collective.core.clock import Clock
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.pki import certificates
-from collective.rpc.identity import PeerGate
-from collective.rpc.links import Persona
+from collective.rpc.links import HandshakeConfig
+from collective.rpc.tls.gate import PeerGate
 
 AskAuthorities = Callable[[Domain], Awaitable[Sequence[bytes]]]
 """Returns the CAs (DER) of a peer, as the own coordinator names them."""
@@ -26,14 +26,16 @@ FRESH_S: Final = 60.0
 class PeerTrust:
     """Lets nodes of peers count, each peer's from the first path of it on."""
 
-    def __init__(self, ask: AskAuthorities, gate: PeerGate, persona: Persona, clock: Clock) -> None:
-        """Ask ``ask``; let them count at ``gate`` and in handshakes of ``persona``."""
+    def __init__(
+        self, ask: AskAuthorities, gate: PeerGate, config: HandshakeConfig, clock: Clock
+    ) -> None:
+        """Ask ``ask``; let them count at ``gate`` and in handshakes of ``config``."""
         self._clock = clock
         self._asking = asyncio.Lock()
         self._asked_s: dict[Domain, float] = {}
         self._ask = ask
         self._gate = gate
-        self._persona = persona
+        self._config = config
 
     async def prepare(self, path: FilePath) -> None:
         """Let the nodes of the peer count that has ``path``, if it is a peer's.
@@ -49,7 +51,7 @@ class PeerTrust:
             found = [certificates.load_certificate(der) for der in await self._ask(domain)]
             trust = self._gate.trust.without_domain(domain).with_domain(domain, found)
             self._gate.replace(trust=trust)
-            self._persona.refresh(None, trust)
+            self._config.refresh(None, trust)
             self._asked_s[domain] = self._clock.monotonic_s()
 
     def _is_fresh(self, domain: Domain) -> bool:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from collective.client.local.put_get import LocalFiles
 from collective.client.member_engines import MemberEngines
 from collective.client.names import Names
 from collective.client.options import ClientOptions
 from collective.client.peer_trust import PeerTrust
 from collective.client.route_notes import RouteNotes
-from collective.client.session import Session
+from collective.client.single_file.put_get import LocalFiles
+from collective.client.transfer_session import TransferSession
 from collective.client.trees.getting import TreeGet
 from collective.client.trees.notes import RootNote, TreeNotes
 from collective.client.trees.putting import TreePut
@@ -30,8 +30,8 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.rpc.client.own_addresses import own_address
 from collective.rpc.links import Channel, Dialer
-from collective.rpc.own_addresses import own_address
 from collective.rpc.remote.connection import Control
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
@@ -60,7 +60,7 @@ class Transfers:
 
     def __init__(
         self,
-        session: Session,
+        session: TransferSession,
         held: Held,
         names: RemoteNames,
         persistent: RemoteNames,
@@ -114,7 +114,7 @@ class Transfers:
         notes = RouteNotes(path, world.disk, world.clock, own_address)
         engines = MemberEngines(make, notes, world.clock)
         leases = LeaseReturns(files, call)
-        session = Session(
+        session = TransferSession(
             uploads=files,
             reads=files,
             call=call,

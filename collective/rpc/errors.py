@@ -15,8 +15,8 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core import errors as e
-from collective.rpc.decoding import parse_message
 from collective.rpc.gen.collective.v1 import ErrorDetail
+from collective.rpc.wire.decoding import parse_message
 
 ERROR_KEY: Final = "collective-error-bin"
 _MESSAGE_MAX_CHARS: Final = 1000

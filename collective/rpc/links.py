@@ -7,7 +7,7 @@ the implementation, the peer's certificate has passed the gate before anything o
 what is raised is a :class:`~collective.core.errors.CollectiveError`.
 
 The serving side of a call (who may, in which context, what a failure becomes on the wire) is
-:class:`~collective.rpc.service_edge.ServiceEdge`, for every implementation.
+:class:`~collective.rpc.server.service_edge.ServiceEdge`, for every implementation.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
-from collective.rpc.member_share import MemberShare
+from collective.rpc.http2.member_share import MemberShare
+from collective.rpc.tls.gate import ALL_ROLES, Expectation, Gate, PeerGate
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.client import Channel as StubChannel
 
-    from collective.rpc.connection_limits import Bounds
-    from collective.rpc.service_edge import Refusals, ServedCall
+    from collective.rpc.server.connection_limits import Bounds
+    from collective.rpc.server.service_edge import Refusals, ServedCall
 
 S = TypeVar("S")
 
@@ -72,7 +72,7 @@ class OwnCredentials(Protocol):
         ...
 
 
-class Persona(Protocol):
+class HandshakeConfig(Protocol):
     """What one end of connections shows in handshakes, and whose certificates it takes; opaque.
 
     Made by :class:`Links`, kept by the part that renews the certificate, given back to the same links.
@@ -246,14 +246,14 @@ class Dialer(Protocol):
 class Links(Protocol):
     """Makes everything that reaches other processes; made beside the world, in ``main``."""
 
-    def server_persona(
+    def server_config(
         self,
         credentials: Credentials,
         trust: TrustStore,
         *,
         client_certificates: bool = True,
         chunk_stream: bool = True,
-    ) -> Persona:
+    ) -> HandshakeConfig:
         """Return what a listener shows.
 
         Args:
@@ -267,8 +267,8 @@ class Links(Protocol):
         """
         ...
 
-    def client_persona(self, credentials: Credentials, trust: TrustStore) -> Persona:
-        """Return what connections of the chunk stream show; raises as :meth:`server_persona`."""
+    def client_config(self, credentials: Credentials, trust: TrustStore) -> HandshakeConfig:
+        """Return what connections of the chunk stream show; raises as :meth:`server_config`."""
         ...
 
     def channel(
@@ -305,7 +305,7 @@ class Links(Protocol):
         self,
         services: Collection[IServable],
         gate: PeerGate | None,
-        persona: Persona,
+        config: HandshakeConfig,
         *,
         chunk_factory: ChunkFactory | None = None,
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
@@ -321,7 +321,7 @@ class Links(Protocol):
             services: gRPC services, health and reflection included if wanted.
             gate: Checks clients, and has the listener swept when it changes; None only where
                 clients have no certificate (bootstrap).
-            persona: Of :meth:`server_persona`.
+            config: Of :meth:`server_config`.
             chunk_factory: Makes the protocol of a chunk stream connection; None serves none.
             accept_roles: Roles that may connect at all.
             service_roles: Full service name (``collective.v1.node.Node``) to the roles that may call it.
@@ -330,15 +330,17 @@ class Links(Protocol):
             newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
                 none; said with each answer.
             bounds: How many may be connected and for how long; by default the narrow ones of
-                :mod:`collective.rpc.connection_limits` where there is no gate, and the wide ones where there is.
+                :mod:`collective.rpc.server.connection_limits` where there is no gate, and the wide ones where there is.
         """
         ...
 
-    def dialer(self, persona: Persona, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S) -> Dialer:
+    def dialer(
+        self, config: HandshakeConfig, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+    ) -> Dialer:
         """Return a dialer of the chunk stream.
 
         Args:
-            persona: One of :meth:`client_persona`; refresh it when the certificate is renewed.
+            config: One of :meth:`client_config`; refresh it when the certificate is renewed.
             gate: What counts as a valid certificate; live.
             timeout_s: For each address.
         """

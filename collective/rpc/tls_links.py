@@ -12,25 +12,31 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.channel import RpcChannel
-from collective.rpc.dial import TlsDialer
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.client.dial import TlsDialer
+from collective.rpc.http2.member_share import MemberShare
 from collective.rpc.links import (
     CONNECT_TIMEOUT_S,
     DIAL_TIMEOUT_S,
     HANDSHAKE_TIMEOUT_S,
     ChunkFactory,
-    Persona,
+    HandshakeConfig,
 )
-from collective.rpc.member_share import MemberShare
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context, server_context
+from collective.rpc.tls.contexts import (
+    ALPN_CHUNK,
+    ALPN_GRPC,
+    TlsConfig,
+    client_context,
+    server_context,
+)
+from collective.rpc.tls.gate import ALL_ROLES, Expectation, Gate, PeerGate
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-    from collective.rpc.connection_limits import Bounds
-    from collective.rpc.server import TlsListener
-    from collective.rpc.service_edge import Refusals, ServedCall
+    from collective.rpc.server.connection_limits import Bounds
+    from collective.rpc.server.listener import TlsListener
+    from collective.rpc.server.service_edge import Refusals, ServedCall
 
 
 class TlsLinks:
@@ -40,22 +46,22 @@ class TlsLinks:
         """Take clock and randomness from ``world``."""
         self._world = world
 
-    def server_persona(
+    def server_config(
         self,
         credentials: Credentials,
         trust: TrustStore,
         *,
         client_certificates: bool = True,
         chunk_stream: bool = True,
-    ) -> TlsPersona:
+    ) -> TlsConfig:
         """Return a listener's TLS context."""
         alpn = (ALPN_GRPC, ALPN_CHUNK) if chunk_stream else (ALPN_GRPC,)
         make = partial(server_context, client_certificates=client_certificates, alpn=alpn)
-        return TlsPersona(make, credentials, trust)
+        return TlsConfig(make, credentials, trust)
 
-    def client_persona(self, credentials: Credentials, trust: TrustStore) -> TlsPersona:
+    def client_config(self, credentials: Credentials, trust: TrustStore) -> TlsConfig:
         """Return a TLS context for the chunk stream."""
-        return TlsPersona(partial(client_context, alpn=(ALPN_CHUNK,)), credentials, trust)
+        return TlsConfig(partial(client_context, alpn=(ALPN_CHUNK,)), credentials, trust)
 
     def channel(
         self,
@@ -80,7 +86,7 @@ class TlsLinks:
 
     async def require_free(self, address: Address) -> None:
         """Return if ``address`` can be listened on now; CannotListenError otherwise."""
-        from collective.rpc.acceptor import require_free  # noqa: PLC0415 - not for clients
+        from collective.rpc.server.acceptor import require_free  # noqa: PLC0415 - not for clients
 
         await require_free(address)
 
@@ -88,7 +94,7 @@ class TlsLinks:
         self,
         services: Collection[IServable],
         gate: PeerGate | None,
-        persona: Persona,
+        config: HandshakeConfig,
         *,
         chunk_factory: ChunkFactory | None = None,
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
@@ -100,12 +106,12 @@ class TlsLinks:
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> TlsListener:
         """Return a listener on a socket; the handshake may take ``handshake_timeout_s``."""
-        from collective.rpc.server import TlsListener  # noqa: PLC0415 - not for clients
+        from collective.rpc.server.listener import TlsListener  # noqa: PLC0415 - not for clients
 
         return TlsListener(
             services,
             gate,
-            _tls(persona).context,
+            _tls(config).context,
             self._world,
             chunk_factory=chunk_factory,
             accept_roles=accept_roles,
@@ -118,10 +124,10 @@ class TlsLinks:
         )
 
     def dialer(
-        self, persona: Persona, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+        self, config: HandshakeConfig, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
     ) -> TlsDialer:
         """Return a dialer over TLS."""
-        return TlsDialer(_tls(persona), gate, timeout_s=timeout_s)
+        return TlsDialer(_tls(config), gate, timeout_s=timeout_s)
 
 
 def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.SSLContext]:
@@ -142,6 +148,6 @@ def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.
     return present
 
 
-def _tls(persona: Persona) -> TlsPersona:
-    assert isinstance(persona, TlsPersona)
-    return persona
+def _tls(config: HandshakeConfig) -> TlsConfig:
+    assert isinstance(config, TlsConfig)
+    return config

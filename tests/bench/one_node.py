@@ -34,12 +34,12 @@ from collective.model.transfers import Route
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
-from collective.rpc import tls
-from collective.rpc.dial import TlsDialer
+from collective.rpc.client.dial import TlsDialer
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import TlsPersona
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls import contexts
+from collective.rpc.tls.contexts import TlsConfig
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
@@ -99,9 +99,9 @@ def _gate(credentials: Credentials) -> PeerGate:
 
 
 def _dialer(credentials: Credentials) -> TlsDialer:
-    make = partial(tls.client_context, alpn=(tls.ALPN_CHUNK,))
-    persona = TlsPersona(make, credentials, credentials.trust())
-    return TlsDialer(persona, _gate(credentials), timeout_s=3.0)
+    make = partial(contexts.client_context, alpn=(contexts.ALPN_CHUNK,))
+    config = TlsConfig(make, credentials, credentials.trust())
+    return TlsDialer(config, _gate(credentials), timeout_s=3.0)
 
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:
@@ -121,7 +121,7 @@ def _serve(base: str, directory: str, pipe: Connection) -> None:
         listener = TlsListener(
             [],
             _gate(credentials),
-            partial(tls.server_context, credentials, credentials.trust()),
+            partial(contexts.server_context, credentials, credentials.trust()),
             REAL,
             chunk_factory=lambda peer: server.protocol(peer.identity),
         )

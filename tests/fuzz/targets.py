@@ -44,8 +44,8 @@ from collective.pki.bundle import SignedBundle, open_bundle
 from collective.pki.certificates import certificate_der
 from collective.pki.succession import Told, follow
 from collective.rpc.conversions.transfers import receipt_from, receipt_message, ticket_messages
-from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
+from collective.rpc.wire.decoding import parse_message
 from collective.transfer.stream.frames import Frame, FrameReader, FramingError, PayloadTarget
 from collective.transfer.tickets.checking import check_following, open_ticket
 from collective.transfer.tickets.keys import TicketKey

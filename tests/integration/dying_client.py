@@ -16,7 +16,7 @@ from typing import Any
 
 from collective.cli.app import run
 from collective.client import joining
-from collective.client.local import put_get
+from collective.client.single_file import put_get
 from collective.core.disk import OsDisk
 from collective.transfer.engine.chunk_storing import ChunkStoring
 

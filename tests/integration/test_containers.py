@@ -105,7 +105,7 @@ def test_the_first_process_of_a_container_ends_on_sigterm_and_buries_orphans(
     os.mkfifo(pipe)
     orphan = f"(cat {shlex.quote(str(pipe))} &)"
     loading = (
-        "import time; from collective.cli.interrupts import end_at_once\n"
+        "import time; from collective.cli.terminal.interrupts import end_at_once\n"
         "end_at_once(); print('begun', flush=True); time.sleep(600)"
     )
     serving = ["-m", "collective", "serve", "--role", "coordinator"]

@@ -34,9 +34,9 @@ from collective.roles.bootstrap.certificate import OwnCertificate
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.gen.collective.v1 import bootstrap as pb
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import server_context
+from collective.rpc.tls.gate import PeerGate
 from tests.unit.member.alone import NO_INVITING
 from tests.unit.member.fake_catalog import FakeCatalog
 from tests.unit.member.own import Shown, joining_over, lone, renewals_over

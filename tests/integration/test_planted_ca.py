@@ -22,11 +22,11 @@ from collective.roles.node.enrolment_notes import NodeNotes
 from collective.roles.node.identity import Identity
 from collective.roles.node.member_addresses import MemberAddresses
 from collective.roles.node.renewal import Renewal
-from collective.rpc.channel import RpcChannel
+from collective.rpc.client.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import trust as pb
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import server_context
+from collective.rpc.tls.gate import PeerGate
 from tests.integration.test_join_mitm import credentials
 from tests.worlds import LINKS, REAL, world_of
 

@@ -16,7 +16,7 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.units import parse_addresses
 from collective.pki.credentials import load_credentials
-from collective.rpc.dial import TlsDialer
+from collective.rpc.client.dial import TlsDialer
 from tests.integration import processes
 from tests.integration.cluster import Cluster
 from tests.integration.material import Material

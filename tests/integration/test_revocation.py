@@ -19,12 +19,12 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.roles.node.node_memory import MEMORY_NAME
-from collective.rpc.channel import RpcChannel
-from collective.rpc.connect import open_stream
+from collective.roles.node.durable_memory import MEMORY_NAME
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.client.connect import open_stream
 from collective.rpc.gen.collective.v1 import status as pb
-from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.rpc.tls.contexts import ALPN_CHUNK, client_context
+from collective.rpc.tls.gate import PeerGate
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, running_cluster
 from tests.integration.processes import node_bytes, wait_for
 from tests.worlds import LINKS, REAL

@@ -21,11 +21,11 @@ from collective.core.units import Address
 from collective.member.trust.own_certificates import root_of
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.rpc.channel import RpcChannel
+from collective.rpc.client.channel import RpcChannel
 from collective.rpc.conversions.transfers import ticket_messages
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import ALPN_CHUNK, client_context, server_context
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.stream.frames import FrameType
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.making import sign_ticket

@@ -11,8 +11,8 @@ from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.rpc.channel import RpcChannel
-from collective.rpc.identity import PeerGate
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.tls.gate import PeerGate
 from tests import protocol as pb
 from tests.integration.cluster import Cluster
 from tests.worlds import LINKS

@@ -24,7 +24,7 @@ from collective.catalog.sqlite.collection import unreferenced
 from collective.catalog.sqlite.copies import inventories
 from collective.catalog.sqlite.files import allocation as allocating
 from collective.catalog.sqlite.files import rechecking
-from collective.catalog.sqlite.names import entries, names, quotas
+from collective.catalog.sqlite.names import entries, names, quota_rows
 from collective.model.changes import Precondition
 from collective.placement import healing, quorum
 from tests.model.machine import Beside
@@ -132,17 +132,17 @@ def moves_into_itself(stack: ExitStack) -> None:
 
 def quota_forgets_uploads(stack: ExitStack) -> None:
     """What open uploads have reserved counts for nothing."""
-    room = quotas.require_room
+    room = quota_rows.make_room
 
     def ignore(*args: Any, **given: Any) -> None:
         room(*args, **{**given, "also_open": False})
 
-    everywhere(stack, quotas, "require_room", ignore)
+    everywhere(stack, quota_rows, "make_room", ignore)
 
 
 def busy_gives_way(stack: ExitStack) -> None:
     """Uploads that go on are ended where their room is needed."""
-    stack.enter_context(mock.patch.object(quotas, "IDLE_MS", 0))
+    stack.enter_context(mock.patch.object(quota_rows, "IDLE_MS", 0))
 
 
 # --- where copies go ----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from collective.client.collective import Collective
 from collective.client.identity.certificates import digest_of
-from collective.client.session import Resuming
+from collective.client.transfer_session import Resuming
 from collective.core.errors import (
     BusyError,
     CollectiveError,

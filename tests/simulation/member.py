@@ -29,8 +29,8 @@ from collective.roles.runtime import lifecycle
 from collective.roles.runtime.lifecycle import Runtime
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Links
+from collective.rpc.tls.gate import PeerGate
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.machine import Machine

@@ -26,7 +26,7 @@ from unittest import mock
 import apsw
 
 from collective.access import grant_book, permissions
-from collective.catalog.decisions import adoption, lives
+from collective.catalog.decisions import adoption, catalog_lives
 from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
@@ -53,9 +53,9 @@ from collective.placement import healing, quorum
 from collective.placement.chunk_safety import Use
 from collective.roles.coordinator.faces.grpc import admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
-from collective.roles.node import node_memory
+from collective.roles.node import durable_memory
 from collective.roles.node.storage import NodeStorage
-from collective.rpc.identity import PeerGate
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
@@ -334,7 +334,7 @@ def forgets_tombstones(stack: ExitStack) -> None:
 
 def never_deletes_again(stack: ExitStack) -> None:
     """Nodes refuse every delete after the catalogue was lost, adopted or not (finding 6)."""
-    everywhere(stack, node_memory, "with_adoption", lambda kept, _: kept)
+    everywhere(stack, durable_memory, "with_adoption", lambda kept, _: kept)
 
 
 def collection_blocks(stack: ExitStack) -> None:
@@ -359,7 +359,7 @@ def collection_blocks(stack: ExitStack) -> None:
 
 def lives_ignored(stack: ExitStack) -> None:
     """A position is judged by its numbers, whichever life told it: a restore that nobody notices."""
-    everywhere(stack, lives, "shows_a_lost_future", lambda *_: False)
+    everywhere(stack, catalog_lives, "shows_a_lost_future", lambda *_: False)
 
 
 def torn_backups(stack: ExitStack) -> None:

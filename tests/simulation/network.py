@@ -34,13 +34,22 @@ from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import RevokedCertificateError, TrustStore
-from collective.rpc.connection_limits import Bounds
 from collective.rpc.deadlines import UNARY_TIMEOUT_S
 from collective.rpc.errors import from_detail, from_grpc, to_detail
-from collective.rpc.goaway import REVOKED as REVOKED_WORDS
-from collective.rpc.goaway import heard
 from collective.rpc.headers import REQUEST_ID_KEY, current_request_id, new_request_id
-from collective.rpc.identity import (
+from collective.rpc.http2.goaway import REVOKED as REVOKED_WORDS
+from collective.rpc.http2.goaway import heard
+from collective.rpc.http2.member_share import MemberShare
+from collective.rpc.links import (
+    CONNECT_TIMEOUT_S,
+    DIAL_TIMEOUT_S,
+    ChunkFactory,
+    Keeper,
+    ProtocolFactory,
+)
+from collective.rpc.server.connection_limits import Bounds
+from collective.rpc.server.service_edge import Refusals, ServedCall, ServiceEdge
+from collective.rpc.tls.gate import (
     ALL_ROLES,
     REVOKED,
     Expectation,
@@ -49,15 +58,6 @@ from collective.rpc.identity import (
     check_expected,
     expected_roles,
 )
-from collective.rpc.links import (
-    CONNECT_TIMEOUT_S,
-    DIAL_TIMEOUT_S,
-    ChunkFactory,
-    Keeper,
-    ProtocolFactory,
-)
-from collective.rpc.member_share import MemberShare
-from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 
@@ -324,7 +324,7 @@ def _size_of(args: Sequence[Any]) -> int:
 # --- handshakes ------------------------------------------------------------------------------------
 
 
-class SimulatedPersona:
+class SimulatedConfig:
     """What one end shows."""
 
     def __init__(self, credentials: Credentials | None) -> None:
@@ -401,7 +401,7 @@ async def _connect_to(
     listener = network.listeners.get((address.host, address.port))
     if listener is None:
         raise UnreachableError(f"No connection to {address}: refused; check that it runs there.")
-    peer = gate.verify(listener.persona.leaf, expected_roles(expect), "server")
+    peer = gate.verify(listener.config.leaf, expected_roles(expect), "server")
     check_expected(peer, expect)
     try:
         caller = listener.admit(leaf, links.host, is_stream=is_stream)
@@ -454,7 +454,7 @@ class SimulatedChannel:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         self.links = links
         self._addresses = tuple(addresses)
-        self._persona = SimulatedPersona(credentials)
+        self._config = SimulatedConfig(credentials)
         self._gate = gate
         self._expect = expect
         self._timeout_s = connect_timeout_s
@@ -517,7 +517,7 @@ class SimulatedChannel:
             connection, self.listener, self.peer, self.caller = await _connect(
                 self.links,
                 self._addresses,
-                self._persona.leaf,
+                self._config.leaf,
                 self._gate,
                 self._expect,
                 self._timeout_s,
@@ -891,7 +891,7 @@ class SimulatedListener:
         links: SimulatedLinks,
         services: Collection[Any],
         gate: PeerGate | None,
-        persona: SimulatedPersona,
+        config: SimulatedConfig,
         *,
         chunk_factory: ChunkFactory | None,
         accept_roles: frozenset[SpiffeRole],
@@ -904,7 +904,7 @@ class SimulatedListener:
         self.links = links
         self.loop = links.loop
         self.process = links.process
-        self.persona = persona
+        self.config = config
         self.host, self.port = links.host, 0
         self.mapping: dict[str, Any] = {}
         for service in services:
@@ -1143,22 +1143,22 @@ class StreamTransport(asyncio.Transport):
 class SimulatedDialer:
     """Opens chunk-stream connections."""
 
-    def __init__(self, links: SimulatedLinks, persona: Any, gate: Gate, timeout_s: float) -> None:
+    def __init__(self, links: SimulatedLinks, config: Any, gate: Gate, timeout_s: float) -> None:
         """See :class:`collective.rpc.links.Links`."""
         self._links = links
-        self._persona = persona
+        self._config = config
         self._gate = gate
         self._timeout_s = timeout_s
 
     @property
     def generation(self) -> int:
         """Rises when another certificate is in use."""
-        generation: int = self._persona.generation
+        generation: int = self._config.generation
         return generation
 
     def attach(self, keeper: Keeper) -> None:
         """Have ``keeper`` retire what it dialled when the certificate is renewed."""
-        self._persona.attach(keeper)
+        self._config.attach(keeper)
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
@@ -1167,7 +1167,7 @@ class SimulatedDialer:
         connection, listener, _, caller = await _connect(
             self._links,
             addresses,
-            self._persona.leaf,
+            self._config.leaf,
             self._gate,
             peer,
             self._timeout_s,
@@ -1209,22 +1209,22 @@ class SimulatedLinks:
         """Use the network's loop."""
         self.loop = self.network.loop
 
-    def server_persona(
+    def server_config(
         self,
         credentials: Credentials,
         trust: TrustStore,
         *,
         client_certificates: bool = True,
         chunk_stream: bool = True,
-    ) -> SimulatedPersona:
+    ) -> SimulatedConfig:
         """Return what a listener shows."""
         del trust, client_certificates, chunk_stream
-        return SimulatedPersona(credentials)
+        return SimulatedConfig(credentials)
 
-    def client_persona(self, credentials: Credentials, trust: TrustStore) -> SimulatedPersona:
+    def client_config(self, credentials: Credentials, trust: TrustStore) -> SimulatedConfig:
         """Return what a dialer shows."""
         del trust
-        return SimulatedPersona(credentials)
+        return SimulatedConfig(credentials)
 
     def channel(
         self,
@@ -1247,7 +1247,7 @@ class SimulatedLinks:
         self,
         services: Collection[Any],
         gate: PeerGate | None,
-        persona: Any,
+        config: Any,
         *,
         chunk_factory: ChunkFactory | None = None,
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
@@ -1263,7 +1263,7 @@ class SimulatedLinks:
             self,
             services,
             gate,
-            persona,
+            config,
             chunk_factory=chunk_factory,
             accept_roles=accept_roles,
             service_roles=service_roles,
@@ -1273,7 +1273,7 @@ class SimulatedLinks:
         )
 
     def dialer(
-        self, persona: Any, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+        self, config: Any, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
     ) -> SimulatedDialer:
         """Return a dialer."""
-        return SimulatedDialer(self, persona, gate, timeout_s)
+        return SimulatedDialer(self, config, gate, timeout_s)

@@ -11,7 +11,7 @@ from collective.catalog.sqlite.store.counting import disagreements
 from collective.chunking.chunk_ids import chunk_id
 from collective.model.nodes import Standing
 from collective.placement.quorum import count, quorum_of
-from collective.roles.node.node_memory import MEMORY_NAME, Remembered, decode
+from collective.roles.node.durable_memory import MEMORY_NAME, Remembered, decode
 from tests.simulation.disk import Inode
 from tests.simulation.member import Member
 

@@ -44,14 +44,14 @@ from collective.member.care import (
     sampling,
     settling,
 )
-from collective.member.files import interrupted_copies
+from collective.member.files import interrupted_copying
 from collective.member.nodes import inventory_schedule, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.node import renewal
 from collective.roles.runtime import diskwatch, lifecycle, watchdog
 from collective.roles.runtime.metrics import WorkerMetrics
-from collective.rpc import reflection
+from collective.rpc.server import reflection
 from tests.simulation import network
 from tests.simulation.process import PROCESS, BrokenPromiseError
 
@@ -243,7 +243,7 @@ def _rarely(put: Put) -> None:
     put(diskwatch, "LOOK_S", 120.0)
     for looking in (repair, guarded_deletes, reachability, collector):
         put(looking, "IDLE_S", 120.0)
-    put(interrupted_copies, "LOOK_S", 120.0)
+    put(interrupted_copying, "LOOK_S", 120.0)
     put(network, "SWEEP_INTERVAL_S", 120.0)
     put(sampling, "SAMPLE_LOOK_S", 120.0)
     put(expiry, "EXPIRE_S", 120.0)

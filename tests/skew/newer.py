@@ -58,7 +58,7 @@ def make_newer(folder: Path) -> Path:
         capture_output=True,
     )
     package = folder / "collective"
-    with (package / "rpc/encoding.py").open("a") as file:
+    with (package / "rpc/wire/encoding.py").open("a") as file:
         file.write(_ENCODING.replace("CLOSED", repr(CLOSED)))
     with (package / "rpc/gen/message_pool.py").open("a") as file:
         file.write(_CALLS.replace("ASKED", repr(str(folder / ASKED))))

@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.lives import Past
+from collective.catalog.decisions.catalog_lives import Past
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.rights import Right

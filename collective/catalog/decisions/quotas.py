@@ -1,7 +1,7 @@
-"""What an upload reserves of a quota, and who gives way where there is no room: pure.
+"""What an upload reserves of a quota, whether there is room, and who gives way where there is none: pure.
 
 A quota bounds what the files that lie in a datastore now, and the uploads that are open there, count
-for (``charges.py``).  Each upload *reserves* what it is going to add, batch by batch, before a byte is
+for (``weights.py``).  Each upload *reserves* what it is going to add, batch by batch, before a byte is
 accepted; its reservation lives as long as it does.  An upload that has stood still for IDLE_MS is ended
 where its room is needed; one that goes on never is.  The commit checks the exact size, and its word is
 final.
@@ -9,7 +9,7 @@ final.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,33 +95,58 @@ def require_few(extents: int, size_bytes: int, what: str = "extents") -> None:
         )
 
 
-def no_room(name: str, quota_bytes: int, lacking_bytes: int) -> NoSpaceError:
-    """Return what is said where the quota of datastore ``name`` lacks ``lacking_bytes``."""
-    return NoSpaceError(
-        f"The quota of /{name} is {format_size(quota_bytes)}, and this needs"
-        f" {format_size(lacking_bytes)} more than it leaves; remove files there or ask the operator"
-        " for more."
-    )
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """A datastore that has a quota, and what counts towards it now."""
+
+    name: str
+    quota_bytes: int
+    used_bytes: int
 
 
-def giving_way(
-    idle: Iterable[tuple[UploadKey, int]], needed_bytes: int
-) -> tuple[Sequence[UploadKey], int]:
-    """Return the uploads to be ended so that ``needed_bytes`` are free, and what they free.
-
-    None, and nothing, where all together are not enough.
+def require_room(
+    use: QuotaUse,
+    more_bytes: int,
+    *,
+    reserved_by_others: Callable[[], int] | None,
+    idle: Iterable[tuple[UploadKey, int]],
+) -> Sequence[UploadKey]:
+    """Return the uploads that are to be ended so that ``more_bytes`` have room; NoSpaceError if that is too few.
 
     Args:
-        idle: those that stand still, the longest first, with the bytes that each would free.
-        needed_bytes: that are lacking.
+        use: of the datastore where they go.
+        more_bytes: that count there then; 0 and less need no room.
+        reserved_by_others: what the other open uploads have reserved, asked only where it matters; None: they
+            are passed over, since these bytes have their room already.
+        idle: those of them that stand still, the longest first, with the bytes that each would free; read
+            only as far as they are needed.
     """
+    if more_bytes <= 0:
+        return ()
+    lacking = use.used_bytes + more_bytes - use.quota_bytes
+    chosen: Sequence[UploadKey] = ()
+    if lacking <= 0 and reserved_by_others is not None:
+        lacking += reserved_by_others()
+        if lacking > 0:
+            chosen = _giving_way(idle, lacking)
+    if lacking > 0 and not chosen:
+        raise NoSpaceError(
+            f"The quota of /{use.name} is {format_size(use.quota_bytes)}, and this needs"
+            f" {format_size(lacking)} more than it leaves; remove files there or ask the operator"
+            " for more."
+        )
+    return chosen
+
+
+def _giving_way(idle: Iterable[tuple[UploadKey, int]], needed_bytes: int) -> Sequence[UploadKey]:
+    """Return the first of ``idle`` that free ``needed_bytes``; none where all together do not."""
     chosen, freed = [], 0
     for upload, bytes_of_it in idle:
         chosen.append(upload)
         freed += bytes_of_it
         if freed >= needed_bytes:
-            return chosen, freed
-    return (), 0
+            return chosen
+    return ()
 
 
 def outgrows(more_bytes: int, *, reserved_bytes: int, credit_bytes: int) -> bool:
@@ -151,14 +176,26 @@ def beyond(newest_first: Iterable[tuple[int, int]], quota_bytes: int) -> Iterato
             yield version
 
 
-def excess_of(open_uploads: int) -> int:
-    """Return how many of a caller's open uploads must end before they may begin one more."""
-    return max(0, open_uploads + 1 - UPLOADS_PER_CALLER_MAX)
+def require_place(
+    open_uploads: int, idle: Callable[[int], Sequence[UploadKey]]
+) -> Sequence[UploadKey]:
+    """Return a caller's uploads that are to be ended before they may begin one more.
 
+    Args:
+        open_uploads: of the caller.
+        idle: those that stand still, the longest first, at most as many as it is given; asked only where some
+            have to go.
 
-def too_many_open() -> BusyError:
-    """Return what is said where too few of them are idle."""
-    return BusyError(
-        f"You have {UPLOADS_PER_CALLER_MAX} files open for writing, which is the most at a time;"
-        " finish some, or wait 10 minutes after you left them."
-    )
+    Raises:
+        BusyError: too few of them are idle.
+    """
+    excess = max(0, open_uploads + 1 - UPLOADS_PER_CALLER_MAX)
+    if not excess:
+        return ()
+    found = idle(excess)
+    if len(found) < excess:
+        raise BusyError(
+            f"You have {UPLOADS_PER_CALLER_MAX} files open for writing, which is the most at a time;"
+            " finish some, or wait 10 minutes after you left them."
+        )
+    return found

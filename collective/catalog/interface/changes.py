@@ -13,7 +13,7 @@ from collective.model.watching import Since
 class Waiter(Protocol):
     """One who waits for a change in a folder."""
 
-    async def rung(self, until_s: float) -> bool:
+    async def notified(self, until_s: float) -> bool:
         """Wait until something in the folder may have changed, since the last time this returned.
 
         False once the event loop's time is ``until_s``; BusyError once :meth:`Changes.end_waits` was called.

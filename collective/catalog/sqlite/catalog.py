@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.audit.audit import SqliteAudit
+from collective.catalog.sqlite.audit.reading import SqliteAudit
 from collective.catalog.sqlite.changes.changes import SqliteChanges
 from collective.catalog.sqlite.collection.guarded import SqliteGuardedCopies
 from collective.catalog.sqlite.collection.unreferenced import SqliteCollection
@@ -30,9 +30,9 @@ from collective.catalog.sqlite.people.identities import SqliteIdentities
 from collective.catalog.sqlite.people.peers import SqlitePeers
 from collective.catalog.sqlite.people.revocations import SqliteRevocations
 from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.emergency_reserve import EmergencyReserve
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.opening import connect, lock_data_dir, open_database
-from collective.catalog.sqlite.store.reserve import Reserve
 from collective.catalog.sqlite.store.upkeep import SqliteUpkeep
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import CorruptionError
@@ -84,7 +84,7 @@ class SqliteCatalog:
         """
         chosen = settings or CatalogSettings()
 
-        reserve = Reserve(data_dir, world.disk, world.randomness)
+        reserve = EmergencyReserve(data_dir, world.disk, world.randomness)
 
         def work() -> Engine:
             lock = lock_data_dir(data_dir, world.disk)

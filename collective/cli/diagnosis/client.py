@@ -25,9 +25,9 @@ from collective.core.units import Address
 from collective.pki import pem_files
 from collective.pki.certificates import describe
 from collective.pki.invite_code import InviteCode, parse
-from collective.rpc import probing
+from collective.rpc.client import probing
+from collective.rpc.client.probing import Answer
 from collective.rpc.links import Links
-from collective.rpc.probing import Answer
 
 NOT_JOINED: Final = problem(
     "joined",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from collective.cli import output
+from collective.cli.terminal import output
 from collective.core.errors import ExitCode
 
 if TYPE_CHECKING:

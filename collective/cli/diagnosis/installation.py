@@ -29,10 +29,10 @@ from collective.core.units import Address
 from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
 from collective.roles.bootstrap.app import find_credentials
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path
-from collective.rpc import probing
+from collective.rpc.client import probing
+from collective.rpc.client.metrics_page import ask
+from collective.rpc.client.probing import Answer
 from collective.rpc.links import Links
-from collective.rpc.metrics_page import ask
-from collective.rpc.probing import Answer
 
 BACKUP_OLD_S: Final = 7 * 86_400.0
 SNAPSHOTS: Final = "catalog/snapshots"

@@ -7,9 +7,9 @@ from typing import Final
 from collective.cli.diagnosis.findings import Finding, fine, problem
 from collective.core.errors import ExitCode, UnreachableError
 from collective.core.units import Address
-from collective.rpc import probing
-from collective.rpc.metrics_page import ask
-from collective.rpc.probing import Answer, Seen
+from collective.rpc.client import probing
+from collective.rpc.client.metrics_page import ask
+from collective.rpc.client.probing import Answer, Seen
 
 _STARTED: Final = (
     "is it started there (systemctl status, docker compose ps), and is the port right?"

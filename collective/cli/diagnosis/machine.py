@@ -13,9 +13,9 @@ from collective.core.errors import CollectiveError, ExitCode, UnreachableError
 from collective.core.limits import MIB
 from collective.core.units import Address, format_size
 from collective.pki.ca import BACKDATE_S
-from collective.rpc import probing
+from collective.rpc.client import probing
+from collective.rpc.client.own_addresses import is_own
 from collective.rpc.links import Links
-from collective.rpc.own_addresses import is_own
 
 BUILT_S: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
 """No clock that is right shows a time before this program was written."""

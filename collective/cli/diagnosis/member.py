@@ -18,8 +18,8 @@ from collective.core.units import Address
 from collective.model.nodes import ShownState
 from collective.model.peers import PeerFacts, PeerState, Reach
 from collective.model.status import Status
-from collective.rpc import probing
-from collective.rpc.probing import Answer
+from collective.rpc.client import probing
+from collective.rpc.client.probing import Answer
 
 CODE_USES_FEW: Final = 3
 CODE_SOON_S: Final = 3 * 86_400.0

@@ -15,7 +15,7 @@ from collective.core.errors import UsageError
 from collective.core.ids import parse_domain, parse_member_id
 from collective.core.settings import SETTINGS
 from collective.core.units import Address
-from collective.rpc.own_addresses import own_address
+from collective.rpc.client.own_addresses import own_address
 
 COORDINATOR_PORT: Final = 8001
 BOOTSTRAP_PORT: Final = 9001

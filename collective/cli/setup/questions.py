@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import typer
 
-from collective.cli import output
-from collective.cli.asking import has_terminal
-from collective.cli.interrupts import ending_in_order
+from collective.cli.terminal import output
+from collective.cli.terminal.asking import has_terminal
+from collective.cli.terminal.interrupts import ending_in_order
 from collective.core.errors import CollectiveError, UsageError
 
 Check = Callable[[str], object]

@@ -10,9 +10,9 @@ import shlex
 import subprocess
 from typing import Final, NamedTuple
 
-from collective.cli.interrupts import ending_in_order
-from collective.cli.progress import Line
 from collective.cli.setup.placing import Place
+from collective.cli.terminal.interrupts import ending_in_order
+from collective.cli.terminal.progress import Line
 from collective.cli.unit_files import unit_of
 from collective.core.errors import NotJoinedError
 from collective.core.world import World

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from collective.client.disk.things import PERMISSIONS, Kind, Thing, path_of, thing_at
+from collective.client.disk.local_entries import PERMISSIONS, Kind, LocalEntry, entry_at, path_of
 from collective.core.moments import moment_text
 from collective.model.entries import Entry
 
@@ -25,7 +25,7 @@ _FILE, _DIRECTORY = 0o666, 0o777
 
 @dataclass(frozen=True, slots=True)
 class WantedAttributes:
-    """What a thing is to have; None leaves it to this machine."""
+    """What a local entry is to have; None leaves it to this machine."""
 
     modified_ns: int | None
     mode: int | None
@@ -38,10 +38,10 @@ class WantedAttributes:
             mode &= ~SET_ID
         return cls(entry.modified_ns, mode)
 
-    def fit(self, thing: Thing) -> bool:
-        """Tell whether ``thing`` has them already."""
-        return self.modified_ns in {None, thing.modified_ns} and (
-            thing.kind is Kind.LINK or self.mode in {None, thing.mode}
+    def fit(self, local: LocalEntry) -> bool:
+        """Tell whether ``local`` has them already."""
+        return self.modified_ns in {None, local.modified_ns} and (
+            local.kind is Kind.LINK or self.mode in {None, local.mode}
         )
 
 
@@ -60,19 +60,19 @@ def give_at(folder: int, name: str, wanted: WantedAttributes, *, is_new: bool = 
 
     A new directory that is to have no mode gets what the umask leaves of 0o777.  OSError as it comes.
     """
-    thing = thing_at(folder, name)
-    if thing is None:
+    local = entry_at(folder, name)
+    if local is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if thing.kind is Kind.LINK:
+    if local.kind is Kind.LINK:
         date_link(folder, name, wanted)
         return
     mode = _DIRECTORY & ~umask() if wanted.mode is None and is_new else wanted.mode
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         own = path_of(fd)
-        if mode not in {None, thing.mode}:
+        if mode not in {None, local.mode}:
             os.chmod(own, mode or 0)
-        if wanted.modified_ns not in {None, thing.modified_ns}:
+        if wanted.modified_ns not in {None, local.modified_ns}:
             with suppress(OverflowError):
                 os.utime(own, ns=(wanted.modified_ns or 0, wanted.modified_ns or 0))
     finally:
@@ -87,17 +87,17 @@ def date_link(folder: int, name: str, wanted: WantedAttributes) -> None:
             os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
 
-def shortfall(thing: Thing, wanted: WantedAttributes) -> str:
-    """Return what ``thing`` has not got of what it was given, as a sentence; empty: it has all."""
-    if wanted.mode is not None and thing.kind is not Kind.LINK and wanted.mode != thing.mode:
+def shortfall(local: LocalEntry, wanted: WantedAttributes) -> str:
+    """Return what ``local`` has not got of what it was given, as a sentence; empty: it has all."""
+    if wanted.mode is not None and local.kind is not Kind.LINK and wanted.mode != local.mode:
         return (
-            f"Its mode {wanted.mode:04o} cannot be kept here: it has {thing.mode:04o}; get it into"
+            f"Its mode {wanted.mode:04o} cannot be kept here: it has {local.mode:04o}; get it into"
             " another file system."
         )
-    if wanted.modified_ns is not None and wanted.modified_ns != thing.modified_ns:
+    if wanted.modified_ns is not None and wanted.modified_ns != local.modified_ns:
         return (
             f"Its time {moment_text(wanted.modified_ns)} cannot be kept here: it has"
-            f" {moment_text(thing.modified_ns)}; get it into another file system."
+            f" {moment_text(local.modified_ns)}; get it into another file system."
         )
     return ""
 

@@ -6,7 +6,7 @@ taken for a part, and no part is ever uploaded.  It is opened only if it is a pl
 through no link; it is locked while it is written, and is nobody else's to read until it is published.
 Where any of that fails, a part under a random name is used, which is not kept.
 
-What a part from before holds is not believed: see ``local.matching``.  Parts of the same target that are for
+What a part from before holds is not believed: see ``single_file.matching``.  Parts of the same target that are for
 another version are of no use any more and go.  All of this is blocking.
 """
 
@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Final
 
 from collective.client.disk.attributes import WantedAttributes, give
-from collective.client.disk.things import path_of
+from collective.client.disk.local_entries import path_of
 from collective.core.randomness import Randomness
 from collective.model.entries import Entry
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from collective.client.disk.errors import local_error
-from collective.client.disk.things import Thing, path_of, thing_at
+from collective.client.disk.local_entries import LocalEntry, entry_at, path_of
 from collective.core.errors import CollectiveError, ConflictError
 
 Names = tuple[str, ...]
@@ -74,17 +74,17 @@ class LocalTree:
                 return ConflictError(f"Local {shown!r} is no directory; move it away.")
         return local_error(error, shown)
 
-    def look(self, names: Names) -> Thing | None:
+    def look(self, names: Names) -> LocalEntry | None:
         """Return what is at ``names``, None where nothing is; links are themselves."""
         if not names:
-            return Thing.of(os.stat(self._fd))
+            return LocalEntry.of(os.stat(self._fd))
         with self.folder(names[:-1]) as folder:
             try:
-                return thing_at(folder, names[-1])
+                return entry_at(folder, names[-1])
             except OSError as error:
                 raise local_error(error, self.shown(names)) from error
 
-    def list(self, names: Names) -> list[tuple[str, Thing | CollectiveError]]:
+    def list(self, names: Names) -> list[tuple[str, LocalEntry | CollectiveError]]:
         """Return what is in the directory ``names``, each name with what it is or why nobody knows."""
         with self.folder(names) as folder:
             try:
@@ -99,12 +99,12 @@ class LocalTree:
                 os.close(reading)
             return [(name, self._found(folder, (*names, name))) for name in found]
 
-    def _found(self, folder: int, names: Names) -> Thing | CollectiveError:
+    def _found(self, folder: int, names: Names) -> LocalEntry | CollectiveError:
         try:
-            thing = thing_at(folder, names[-1])
+            local = entry_at(folder, names[-1])
         except OSError as error:
             return local_error(error, self.shown(names))
-        return thing or local_error(FileNotFoundError(errno.ENOENT, ""), self.shown(names))
+        return local or local_error(FileNotFoundError(errno.ENOENT, ""), self.shown(names))
 
     def open_file(self, names: Names) -> int:
         """Return a descriptor of the plain file ``names``, for reading; CollectiveError if it is none."""

@@ -26,6 +26,7 @@ from collective.client.disk.attributes import (
     shortfall,
 )
 from collective.client.disk.errors import FULL, local_error
+from collective.client.disk.local_entries import PERMISSIONS, LocalEntry, entry_at, path_of
 from collective.client.disk.part_files import (
     NEVER_REMOTE,
     check_replaceable,
@@ -33,7 +34,6 @@ from collective.client.disk.part_files import (
     random_name,
     replace,
 )
-from collective.client.disk.things import PERMISSIONS, Thing, path_of, thing_at
 from collective.client.disk.tree import LocalTree, Names
 from collective.core.errors import ConflictError, RejectedError, UsageError
 from collective.core.randomness import Randomness
@@ -95,12 +95,12 @@ class TreeTarget:
             status = os.stat(fd)
             return status.st_dev, status.st_ino
 
-    def look(self, names: Names) -> Thing | None:
+    def look(self, names: Names) -> LocalEntry | None:
         """Return what is at ``names``; ConflictError if another name of the tree has its place."""
         with self.tree.folder(names[:-1]) as folder:
             self._check_own(names)
             try:
-                return thing_at(folder, names[-1])
+                return entry_at(folder, names[-1])
             except OSError as error:
                 raise local_error(error, self.tree.shown(names)) from error
 
@@ -111,7 +111,7 @@ class TreeTarget:
         """
         with self._parent(names) as (folder, name):
             is_made = False
-            if thing_at(folder, name) is None:
+            if entry_at(folder, name) is None:
                 os.mkdir(name, _WORKING, dir_fd=folder)
                 is_made = True
         try:
@@ -177,8 +177,8 @@ class TreeTarget:
         return self._shortfall(names, wanted)
 
     def _shortfall(self, names: Names, wanted: WantedAttributes) -> str:
-        thing = self.tree.look(names)
-        return shortfall(thing, wanted) if thing is not None else ""
+        local = self.tree.look(names)
+        return shortfall(local, wanted) if local is not None else ""
 
     def _check_own(self, names: Names) -> None:
         """Raise ConflictError if another name of the tree has this one's place."""
@@ -230,7 +230,7 @@ def folds_names(folder: int, randomness: Randomness) -> bool | None:
         return None if error.errno in _CLOSED else True  # it does not take such names: be careful
     try:
         others = (f"{unique}A{_COMPOSED}", f"{unique}a{_DECOMPOSED}")
-        return any(thing_at(folder, other) is not None for other in others)
+        return any(entry_at(folder, other) is not None for other in others)
     finally:
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)

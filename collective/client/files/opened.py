@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import LeaseId
 from collective.core.paths import FilePath
@@ -24,7 +24,9 @@ from collective.transfer.engine.download import Download
 class LeasedFile:
     """An :class:`~collective.client.files.interface.OpenFile`; made by :func:`opened`."""
 
-    def __init__(self, session: Session, path: FilePath, entry: Entry, lease: LeaseId) -> None:
+    def __init__(
+        self, session: TransferSession, path: FilePath, entry: Entry, lease: LeaseId
+    ) -> None:
         """Read ``path`` by ``lease``; ``entry`` is what it is called where it is used."""
         self.entry = entry
         self._session = session
@@ -94,7 +96,7 @@ async def _keep(_: LeaseId) -> None:
 
 @asynccontextmanager
 async def opened(
-    session: Session, path: FilePath, here: FilePath, if_version: int
+    session: TransferSession, path: FilePath, here: FilePath, if_version: int
 ) -> AsyncIterator[LeasedFile]:
     """Open the file that its owner calls ``path``, and this end ``here``."""
     with operation(session.randomness):

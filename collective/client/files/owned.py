@@ -25,11 +25,11 @@ from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
-    from collective.client.file_copies import FileCopies
+    from collective.client.copying import Copying
     from collective.client.files.interface import FileWriter, OpenFile
     from collective.client.files.outcomes import Outcome
     from collective.client.names import Names
-    from collective.client.session import Session
+    from collective.client.transfer_session import TransferSession
     from collective.model.changes import Attributes
     from collective.model.entries import Entry
     from collective.model.pages import EntryPage
@@ -54,7 +54,7 @@ class FileOwner(Protocol):
         ...
 
     @property
-    def session(self) -> Session:
+    def session(self) -> TransferSession:
         """What moves its bytes."""
         ...
 
@@ -74,13 +74,13 @@ class FindsOwners(Protocol):
         """Return who has ``path``: the same object for all that one owner has."""
         ...
 
-    async def copies(
+    async def copying(
         self,
         source: FilePath,
         target: FilePath,
         on_carried: Callable[[CollectiveError], None] | None,
         /,
-    ) -> FileCopies:
+    ) -> Copying:
         """Return what makes copies from who has ``source`` to who has ``target``."""
         ...
 
@@ -284,8 +284,8 @@ class OwnedFiles:
     ) -> Entry:
         """Make ``target`` a file like the file ``source``."""
         old, new = FilePath.parse(source), FilePath.parse(target)
-        copies = await self._finds.copies(old, new, on_carried)
-        return (await copies.copy(old, new, condition or Precondition(), progress=progress))[0]
+        copying = await self._finds.copying(old, new, on_carried)
+        return (await copying.copy(old, new, condition or Precondition(), progress=progress))[0]
 
     # --- watching ------------------------------------------------------------------------------
 

@@ -248,7 +248,7 @@ class Renewer:
         addresses: tuple[Address, ...],
     ) -> Channel:
         from collective.pki.revocation import RevocationSet  # noqa: PLC0415 - heavy
-        from collective.rpc.identity import PeerGate  # noqa: PLC0415
+        from collective.rpc.tls.gate import PeerGate  # noqa: PLC0415
 
         gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), self._clock)
         return self._links.channel(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from collective.client.file_copies import FileCopies
+from collective.client.copying import Copying
 from collective.client.names import Names
 from collective.client.trees.pool import FilePool
 from collective.client.trees.result import Record
@@ -33,7 +33,7 @@ class TreeCopy:
     """Of the source's owner."""
     targets: Names
     """Of the target's."""
-    copies: FileCopies
+    copying: Copying
     record: Record
     progress: Progress | None
     _entered: list[tuple[FilePath, Entry]] = field(default_factory=list)
@@ -106,7 +106,7 @@ class TreeCopy:
             and there.kind is EntryKind.FILE
             and there.size_bytes == entry.size_bytes
         )
-        made, is_same = await self.copies.copy(
+        made, is_same = await self.copying.copy(
             entry.path, to, condition, unless_same=is_alike, progress=self.progress
         )
         if not is_same:

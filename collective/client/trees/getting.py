@@ -15,9 +15,9 @@ from collective.client.disk.attributes import SET_ID, WantedAttributes
 from collective.client.disk.errors import LocalError
 from collective.client.disk.tree import Names as LocalNames
 from collective.client.disk.tree_target import TreeTarget
-from collective.client.local.put_get import LocalFiles, Place
 from collective.client.names import Names
-from collective.client.session import Session
+from collective.client.single_file.put_get import LocalFiles, Place
+from collective.client.transfer_session import TransferSession
 from collective.client.trees.notes import RootNote
 from collective.client.trees.plan import Do, get_step
 from collective.client.trees.pool import FilePool
@@ -32,7 +32,7 @@ from collective.model.progress import Progress
 class TreeGet:
     """One `get`; use :meth:`run` once."""
 
-    session: Session
+    session: TransferSession
     names: Names
     files: LocalFiles
     root_note: RootNote
@@ -93,24 +93,24 @@ class TreeGet:
                     left_out = None
 
     async def _enter(self, landing: TreeTarget, names: LocalNames, entry: Entry) -> None:
-        thing = await self.session.in_thread(partial(landing.look, names))
+        local = await self.session.in_thread(partial(landing.look, names))
         wanted = self._wanted(entry)
-        get_step(entry, thing, wanted)
+        get_step(entry, local, wanted)
         is_made = await self.session.in_thread(partial(landing.enter, names))
         self.record.result.directories += is_made
-        self.record.result.attributes += thing is not None and not wanted.fit(thing)
+        self.record.result.attributes += local is not None and not wanted.fit(local)
         self._entered.append((names, entry))
 
     async def _leaf(self, landing: TreeTarget, names: LocalNames, entry: Entry) -> None:
         with self.record.about(str(entry.path)):
             wanted = self._wanted(entry)
-            thing = await self.session.in_thread(partial(landing.look, names))
-            step = get_step(entry, thing, wanted)
+            local = await self.session.in_thread(partial(landing.look, names))
+            step = get_step(entry, local, wanted)
             if step is Do.COMPARE:
                 step = Do.CARRY
                 if await self._is_there(landing, names, entry):
-                    assert thing is not None
-                    step = Do.NOTHING if wanted.fit(thing) else Do.ATTRIBUTES
+                    assert local is not None
+                    step = Do.NOTHING if wanted.fit(local) else Do.ATTRIBUTES
             why = ""
             match step:
                 case Do.LINK:

@@ -21,8 +21,8 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import IO, Final
 
+from collective.client.disk.local_entries import FileState
 from collective.client.disk.private import is_private
-from collective.client.disk.things import FileState
 from collective.client.disk.tree import Names
 from collective.core.paths import FilePath
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 
 from collective.client.disk.attributes import WantedAttributes
-from collective.client.disk.things import Kind, Thing
+from collective.client.disk.local_entries import Kind, LocalEntry
 from collective.core.errors import ConflictError, UsageError
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
@@ -28,39 +28,39 @@ class Do(Enum):
     ATTRIBUTES = "carry time and mode"
 
 
-def put_step(thing: Thing, entry: Entry | None, *, is_sent: bool) -> Do:
-    """Return what ``put`` does about a local thing.
+def put_step(local: LocalEntry, entry: Entry | None, *, is_sent: bool) -> Do:
+    """Return what ``put`` does about a local entry.
 
     Args:
-        thing: it.
+        local: it.
         entry: what is at the member; None where nothing is, or nobody knows.
         is_sent: exactly this was stored as the version that is there.
 
     Raises CollectiveError where it cannot be stored.
     """
-    if not thing.kind.is_storable:
-        raise UsageError(f"It is a {thing.kind.value}, which no member keeps.")
-    if entry is not None and entry.kind.is_leaf is (thing.kind is Kind.DIRECTORY):
+    if not local.kind.is_storable:
+        raise UsageError(f"It is a {local.kind.value}, which no member keeps.")
+    if entry is not None and entry.kind.is_leaf is (local.kind is Kind.DIRECTORY):
         raise ConflictError(
-            f"It is a {thing.kind.value} here and a {_WORDS[entry.kind]} at the member; move one of"
+            f"It is a {local.kind.value} here and a {_WORDS[entry.kind]} at the member; move one of"
             " them away."
         )
     if entry is None:
-        return _NEW[thing.kind]
-    if thing.kind is Kind.DIRECTORY:
+        return _NEW[local.kind]
+    if local.kind is Kind.DIRECTORY:
         return Do.ENTER
-    if thing.kind is Kind.LINK:
-        return _put_link(thing, entry)
-    is_like = _is_known(entry) and entry.size_bytes == thing.state.size_bytes
+    if local.kind is Kind.LINK:
+        return _put_link(local, entry)
+    is_like = _is_known(entry) and entry.size_bytes == local.state.size_bytes
     if entry.kind is not EntryKind.FILE or not is_like:
         return Do.CARRY
     return Do.NOTHING if is_sent else Do.COMPARE
 
 
-def _put_link(thing: Thing, entry: Entry) -> Do:
-    if entry.kind is not EntryKind.LINK or entry.target != thing.target:
+def _put_link(local: LocalEntry, entry: Entry) -> Do:
+    if entry.kind is not EntryKind.LINK or entry.target != local.target:
         return Do.LINK
-    return Do.NOTHING if entry.modified_ns == thing.modified_ns else Do.ATTRIBUTES
+    return Do.NOTHING if entry.modified_ns == local.modified_ns else Do.ATTRIBUTES
 
 
 _WORDS = {
@@ -73,48 +73,48 @@ _WORDS = {
 _NEW = {Kind.DIRECTORY: Do.ENTER, Kind.LINK: Do.LINK, Kind.FILE: Do.CARRY}
 
 
-def missing_attributes(thing: Thing, entry: Entry) -> Attributes | None:
-    """Return what the member is to be told of ``thing`` beside its content; None: it knows all."""
-    told = thing.attributes
+def missing_attributes(local: LocalEntry, entry: Entry) -> Attributes | None:
+    """Return what the member is to be told of ``local`` beside its content; None: it knows all."""
+    told = local.attributes
     is_same = entry.modified_ns == told.modified_ns and told.mode in {None, entry.mode}
     return None if is_same else told
 
 
-def get_step(entry: Entry, thing: Thing | None, wanted: WantedAttributes) -> Do:
+def get_step(entry: Entry, local: LocalEntry | None, wanted: WantedAttributes) -> Do:
     """Return what ``get`` does about an entry of the member.
 
     Args:
         entry: it.
-        thing: what is at its place here; None where nothing is.
+        local: what is at its place here; None where nothing is.
         wanted: the time and mode that it is to have here.
 
     Raises CollectiveError where it cannot be made.
     """
     if entry.kind is EntryKind.PEER:
         raise UsageError("It is a peer's tree; get it by its own path.")
-    if thing is not None and not thing.kind.is_storable:
-        raise ConflictError(f"A {thing.kind.value} is in its place here; move that away.")
+    if local is not None and not local.kind.is_storable:
+        raise ConflictError(f"A {local.kind.value} is in its place here; move that away.")
     if entry.kind.is_leaf:
-        return _get_leaf(entry, thing, wanted)
-    if thing is None or thing.kind is Kind.DIRECTORY:
+        return _get_leaf(entry, local, wanted)
+    if local is None or local.kind is Kind.DIRECTORY:
         return Do.ENTER
     raise ConflictError(
-        f"A {thing.kind.value} is in the place of this directory here; move it away."
+        f"A {local.kind.value} is in the place of this directory here; move it away."
     )
 
 
-def _get_leaf(entry: Entry, thing: Thing | None, wanted: WantedAttributes) -> Do:
+def _get_leaf(entry: Entry, local: LocalEntry | None, wanted: WantedAttributes) -> Do:
     if not _is_known(entry):
         raise UsageError("You may not read it; ask its owner for a grant.")
-    if thing is None:
+    if local is None:
         return Do.LINK if entry.kind is EntryKind.LINK else Do.CARRY
-    if thing.kind is Kind.DIRECTORY:
+    if local.kind is Kind.DIRECTORY:
         raise ConflictError("A directory is in its place here; move that away.")
     if entry.kind is EntryKind.LINK:
-        if thing.kind is not Kind.LINK or thing.target != entry.target:
+        if local.kind is not Kind.LINK or local.target != entry.target:
             return Do.LINK
-        return Do.NOTHING if wanted.fit(thing) else Do.ATTRIBUTES
-    if thing.kind is not Kind.FILE or thing.state.size_bytes != entry.size_bytes:
+        return Do.NOTHING if wanted.fit(local) else Do.ATTRIBUTES
+    if local.kind is not Kind.FILE or local.state.size_bytes != entry.size_bytes:
         return Do.CARRY
     return Do.COMPARE
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from collective.client.disk.errors import local_error
-from collective.client.disk.things import FileState, Thing
+from collective.client.disk.local_entries import FileState, LocalEntry
 from collective.client.disk.tree import LocalTree
-from collective.client.local.put_get import LocalFiles
 from collective.client.names import Names
-from collective.client.session import Session
+from collective.client.single_file.put_get import LocalFiles
+from collective.client.transfer_session import TransferSession
 from collective.client.trees.notes import TreeNotes
 from collective.client.trees.plan import Do, missing_attributes, put_step
 from collective.client.trees.pool import FilePool
@@ -38,7 +38,7 @@ from collective.model.progress import Progress
 class TreePut:
     """One `put`; use :meth:`run` once."""
 
-    session: Session
+    session: TransferSession
     names: Names
     files: LocalFiles
     notes: TreeNotes
@@ -104,9 +104,9 @@ class TreePut:
         is_sent = (
             entry is not None
             and not self.compares_all
-            and self.notes.is_sent(found.names, found.thing.state, entry.version)
+            and self.notes.is_sent(found.names, found.local.state, entry.version)
         )
-        match put_step(found.thing, entry, is_sent=is_sent):
+        match put_step(found.local, entry, is_sent=is_sent):
             case Do.ENTER:
                 await self._enter(found, entry)
                 found.is_entered = True
@@ -117,20 +117,20 @@ class TreePut:
 
     async def _enter(self, found: Found, entry: Entry | None) -> None:
         """Have the directory at the member, with its time and mode."""
-        told = found.thing.attributes
+        told = found.local.attributes
         if entry is None:
             made = await self.names.mkdir(found.path, parents=True, attributes=told)
             self.record.result.directories += 1
-            if missing_attributes(found.thing, made) is not None:  # it was there, or is not shown
+            if missing_attributes(found.local, made) is not None:  # it was there, or is not shown
                 await self.names.set_attributes(found.path, told)
-        elif missing_attributes(found.thing, entry) is not None:
+        elif missing_attributes(found.local, entry) is not None:
             await self.names.set_attributes(found.path, told)
             self.record.result.attributes += 1
 
     async def _leaf(self, step: Do, tree: LocalTree, found: Found, entry: Entry | None) -> None:
         with self.record.about(tree.shown(found.names)):
             if step is Do.LINK:
-                await self.names.make_link(found.path, found.thing.target, found.thing.attributes)
+                await self.names.make_link(found.path, found.local.target, found.local.attributes)
                 self.record.result.links += 1
             elif step is Do.ATTRIBUTES:
                 assert entry is not None
@@ -140,7 +140,7 @@ class TreePut:
 
     async def _attributes(self, found: Found, entry: Entry) -> Entry:
         """Carry time and mode, unless they are there; return the entry as it is then."""
-        told = missing_attributes(found.thing, entry)
+        told = missing_attributes(found.local, entry)
         if told is None:
             self.record.result.unchanged += 1
             return entry
@@ -152,8 +152,8 @@ class TreePut:
         shown = tree.shown(found.names)
         fd = await self.session.in_thread(partial(tree.open_file, found.names))
         try:
-            found.thing = Thing.of(os.fstat(fd))
-            state = found.thing.state
+            found.local = LocalEntry.of(os.fstat(fd))
+            state = found.local.state
             if step is Do.COMPARE and entry is not None and await self._holds(fd, entry):
                 if FileState.of(os.fstat(fd)) != state:
                     raise ConflictError(

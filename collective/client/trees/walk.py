@@ -7,9 +7,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from collective.client.disk.things import Kind, Thing
+from collective.client.disk.local_entries import Kind, LocalEntry
 from collective.client.disk.tree import LocalTree, Names
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath, check_name
 from collective.model.entries import Entry
@@ -23,19 +23,19 @@ class Found:
     """A name below the root."""
 
     names: Names
-    thing: Thing
+    local: LocalEntry
     path: FilePath
     """Where it goes at the member."""
     is_entered: bool = True
     """Set it to False and nothing below it is looked at."""
 
 
-Listed = list[tuple[str, Thing | CollectiveError]]
+Listed = list[tuple[str, LocalEntry | CollectiveError]]
 """What ``LocalTree.list`` returns."""
 
 
 async def walk(
-    session: Session, tree: LocalTree, path: FilePath, listed: Listed, leave_out: LeaveOut
+    session: TransferSession, tree: LocalTree, path: FilePath, listed: Listed, leave_out: LeaveOut
 ) -> AsyncGenerator[Found]:
     """Yield what is below the root of ``tree``, which has ``listed`` in it.
 
@@ -50,7 +50,7 @@ async def walk(
             pending.pop()
             continue
         below: Listed = []
-        if found.thing.kind is Kind.DIRECTORY:
+        if found.local.kind is Kind.DIRECTORY:
             try:
                 below = await session.in_thread(partial(tree.list, found.names))
             except CollectiveError as error:
@@ -69,7 +69,7 @@ def _sorted(
     leave_out: LeaveOut,
 ) -> Iterator[Found]:
     here = FilePath((*path.names, *folder))
-    for name, thing in sorted(listed, key=lambda one: one[0]):
+    for name, local in sorted(listed, key=lambda one: one[0]):
         names = (*folder, name)
         try:
             check_name(name)
@@ -78,10 +78,10 @@ def _sorted(
         except CollectiveError as error:
             leave_out(tree.shown(names), error)
             continue
-        if isinstance(thing, CollectiveError):
-            leave_out(tree.shown(names), thing)
+        if isinstance(local, CollectiveError):
+            leave_out(tree.shown(names), local)
             continue
-        yield Found(names, thing, there)
+        yield Found(names, local, there)
 
 
 async def beside(

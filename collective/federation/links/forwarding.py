@@ -14,11 +14,11 @@ from collective.core.clock import Clock
 from collective.core.errors import ConflictError, PermissionDeniedError, ShutOutError
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
 from collective.rpc.links import Channel
 from collective.rpc.remote.connection import CALL_TIMEOUT_S, Control
 from collective.rpc.remote.owner_paths import OwnerPaths
+from collective.rpc.server import context
 
 
 class Forwarding:

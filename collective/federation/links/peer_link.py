@@ -27,8 +27,8 @@ from collective.core.units import Address
 from collective.federation.links.circuit_breaker import PeerHealth
 from collective.federation.links.tallies import PeerTallies
 from collective.model.peers import Reach
+from collective.rpc.http2.member_share import MemberShare
 from collective.rpc.links import Channel, Links, OwnCredentials
-from collective.rpc.member_share import MemberShare
 
 CALLS_MAX: Final = 32
 """Calls to one peer that are under way."""

@@ -45,7 +45,7 @@ from collective.pki.invite_code import CODE_ID_BYTES
 from collective.rpc.links import Links, OwnCredentials
 from collective.rpc.peer_word import PeerWord
 from collective.rpc.remote.peering import RemoteIntroduction, exchange_over, grants_over
-from collective.rpc.unverified import UnverifiedGate
+from collective.rpc.tls.unverified_gate import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5

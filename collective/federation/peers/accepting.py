@@ -24,8 +24,8 @@ from collective.pki import invite_code, proof
 from collective.pki.bundle import Bundle, SignedBundle, fingerprint, open_bundle
 from collective.pki.invite_code import InviteCode
 from collective.rpc.links import Channel, Links
-from collective.rpc.pinned import PinnedGate
 from collective.rpc.remote.peering import RemoteIntroduction
+from collective.rpc.tls.pinned_gate import PinnedGate
 
 DIAL_TIMEOUT_S: Final = 10.0
 

@@ -16,7 +16,7 @@ from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
 from collective.member.care.sampling import ClearsDoubt, Sampler
 from collective.member.care.settling import Settling
-from collective.member.care.snapshots import Snapshots
+from collective.member.care.snapshot_schedule import SnapshotSchedule
 from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
@@ -82,7 +82,7 @@ class MemberCare:
                 grace_s=settings.collection_grace_s,
             ),
             *Settling(catalog).workers(),
-            Snapshots(
+            SnapshotSchedule(
                 catalog.restores,
                 catalog.upkeep,
                 tools.metrics,

@@ -52,7 +52,7 @@ class MemberChanges:
                 if is_over or isinstance(found, ListAnew) or found.changes:
                     return found
                 cursor = found.cursor
-                is_over = not await waiter.rung(until_s)
+                is_over = not await waiter.notified(until_s)
 
     @contextmanager
     def _place(self, call: Call) -> Iterator[None]:

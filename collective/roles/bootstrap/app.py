@@ -67,7 +67,7 @@ class BootstrapRole:
     async def start(self, supervisor: Supervisor) -> None:
         """Listen, and keep the certificate fresh."""
         service = ForwardingService(self._own)
-        self._listener = self._links.listener([service], None, self._own.persona)
+        self._listener = self._links.listener([service], None, self._own.config)
         where = await self._listener.listen(self._address)
         self._log.info("bootstrap listens", address=str(where))
         self._workers.start(supervisor.spawn, [self._freshness])

@@ -18,8 +18,8 @@ from collective.pki import certificates, renewal_times
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.revocation import RevocationSet
-from collective.rpc.identity import PeerGate
-from collective.rpc.links import Channel, Links, Persona
+from collective.rpc.links import Channel, HandshakeConfig, Links
+from collective.rpc.tls.gate import PeerGate
 
 RETRY_MOST_S: Final = 30.0
 
@@ -39,7 +39,7 @@ class OwnCertificate:
         self._disk = world.disk
         self._threads = world.threads
         self._gate = PeerGate(trust, RevocationSet(), world.clock)
-        self.persona: Persona = links.server_persona(
+        self.config: HandshakeConfig = links.server_config(
             credentials, trust, client_certificates=False, chunk_stream=False
         )
         """What the listener shows."""
@@ -95,7 +95,7 @@ class OwnCertificate:
         await self._threads.run(keep)
         self._credentials = fresh
         self._gate.replace(trust=fresh.trust())
-        self.persona.refresh(fresh, None)
+        self.config.refresh(fresh, None)
 
     def _open_channel(self) -> Channel:
         return self._links.channel(

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from collective.roles.bootstrap.certificate import OwnCertificate
-from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
+from collective.rpc.server import context
 
 FORWARD_TIMEOUT_S: Final = 10.0
 

@@ -29,13 +29,13 @@ from collective.member.trust.own_certificates import (
 from collective.pki.cert_dir import CertDir
 from collective.roles.coordinator.advertised_addresses import advertised, bootstrap_addresses
 from collective.roles.coordinator.catalog_record import keep_catalog, require_catalog
-from collective.roles.coordinator.personas import Personas
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from collective.roles.coordinator.wiring import Coordinator, wire
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Listener
-from collective.rpc.standard import with_standard_services
+from collective.rpc.server.standard_services import with_standard_services
 
 CATALOG_DIR: Final = "catalog"
 _GRACE_S: Final = 5.0
@@ -122,8 +122,8 @@ class CoordinatorRole:
         found = await prepare(plan, authorities, world)
         position = await catalog.restores.position()
         await world.threads.run(keep_catalog, place, world.disk, position.catalog_id)
-        personas = Personas(found.credentials, found.trust, self._links, world.clock)
-        own = OwnCertificates(plan, found, personas, world)
+        configs = HandshakeConfigs(found.credentials, found.trust, self._links, world.clock)
+        own = OwnCertificates(plan, found, configs, world)
         disk = DiskWatch(
             self.name,
             world,
@@ -134,9 +134,9 @@ class CoordinatorRole:
             told=self._trouble,
             proven=catalog.upkeep.prove,
         )
-        wired = self._wired = wire(own, personas, catalog, disk, self._workers, self._runtime)
+        wired = self._wired = wire(own, configs, catalog, disk, self._workers, self._runtime)
         await wired.ground.load()
-        await self._listen(wired, personas, settings.coordinator_address)
+        await self._listen(wired, configs, settings.coordinator_address)
         self._workers.start(supervisor.spawn, [disk, *wired.workers])
         bootstraps = bootstrap_addresses(settings)
         if bootstraps:
@@ -228,12 +228,14 @@ class CoordinatorRole:
         except TimeoutError:
             self._log.warning("records_not_written", why="the catalogue's writer is busy.")
 
-    async def _listen(self, wired: Coordinator, personas: Personas, address: Address) -> None:
+    async def _listen(
+        self, wired: Coordinator, configs: HandshakeConfigs, address: Address
+    ) -> None:
         served = self._runtime.metrics.served
         listener = self._links.listener(
             with_standard_services(wired.faces, self.ready),
-            personas.gate,
-            personas.server,
+            configs.gate,
+            configs.server,
             chunk_factory=wired.ground.network.relay,
             service_roles=_SERVICE_ROLES,
             served=served,
@@ -248,7 +250,7 @@ class CoordinatorRole:
         listener = self._links.listener(
             with_standard_services([wired.bootstrap], self.ready),
             None,
-            personas.bootstrap,
+            configs.bootstrap,
             served=served,
             refusals=wired.refusals,
         )

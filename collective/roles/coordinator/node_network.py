@@ -13,8 +13,8 @@ from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.pki.certificates import Certified
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from collective.roles.coordinator.node_calls import NodeCaller
-from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.roles.runtime.lifecycle import Runtime
 from collective.transfer.buffers import BufferPool
@@ -40,16 +40,16 @@ class NodeNetwork:
     def __init__(
         self,
         own: OwnCertificates,
-        personas: Personas,
+        configs: HandshakeConfigs,
         nodes: LiveNodes,
         keys: KeyRing,
         refusals: RefusalLog,
         runtime: Runtime,
     ) -> None:
-        """Reach ``nodes`` as ``personas``; nothing is opened before it is needed."""
+        """Reach ``nodes`` as ``configs``; nothing is opened before it is needed."""
         links, world = runtime.links, runtime.world
-        self.dialer = dialer = links.dialer(personas.chunk_client, personas.gate)
-        self.commands = NodeCaller(nodes, personas, links)
+        self.dialer = dialer = links.dialer(configs.chunk_client, configs.gate)
+        self.commands = NodeCaller(nodes, configs, links)
         """What nodes are told."""
         buffers = BufferPool(STREAM_POOL_BYTES)
         self.chunks = ChunkClient(dialer, buffers, world.threads)

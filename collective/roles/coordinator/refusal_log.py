@@ -32,8 +32,8 @@ from collective.federation.links.tallies import PeerTallies
 from collective.member.metrics import MemberMetrics
 from collective.model.audit import Refusal
 from collective.pki.trust import RevokedCertificateError, UntrustedError
-from collective.rpc.context import CallContext
 from collective.rpc.headers import request_id_from
+from collective.rpc.server.context import CallContext
 
 UNKNOWN: Final = "unknown"
 """The actor of a connection that proved nothing."""

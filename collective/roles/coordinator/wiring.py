@@ -13,7 +13,7 @@ from collective.core.work import Periodic, Worker
 from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.files.remote_members import RemoteMembers
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.peer_metrics import PeerMetrics
 from collective.federation.links.tallies import PeerTallies
@@ -29,8 +29,8 @@ from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
@@ -39,14 +39,16 @@ from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
+from collective.member.nodes.bad_copy_reports import BadCopyReports
 from collective.member.nodes.enrolled import Enrolled
-from collective.member.nodes.heartbeat_answers import Words
+from collective.member.nodes.heartbeats import Heartbeats
+from collective.member.nodes.inventories import Inventories
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.reachability import AddressProver
-from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.statements import Statements
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
 from collective.member.people.grant_directory import GrantDirectory
@@ -75,7 +77,7 @@ from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.roles.coordinator.faces.grpc.certificates import CertificatesService
 from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
 from collective.roles.coordinator.faces.grpc.files import FilesService
-from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.faces.grpc.node_registry import Contacts, RegistryService
 from collective.roles.coordinator.faces.grpc.nodes import NodesService
 from collective.roles.coordinator.faces.grpc.peering import PeerLinkService, PeersService
 from collective.roles.coordinator.faces.grpc.people import PeopleService
@@ -84,8 +86,8 @@ from collective.roles.coordinator.faces.grpc.status import StatusService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.roles.coordinator.faces.grpc.trust import TrustService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from collective.roles.coordinator.node_network import NodeNetwork
-from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.roles.runtime.diskwatch import DiskWatch
@@ -107,7 +109,7 @@ class Federation:
     book: PeerBook
     bundle: OwnBundle
     tallies: PeerTallies
-    inbound: Inbound
+    call_limits: PeerCallLimits
     introductions: Introductions | None
     """None: there is no such folder."""
 
@@ -189,14 +191,14 @@ class Coordinator:
 
 def wire(
     own: OwnCertificates,
-    personas: Personas,
+    configs: HandshakeConfigs,
     catalog: Catalog,
     disk: DiskWatch,
     workers: Workers,
     runtime: Runtime,
 ) -> Coordinator:
     """Make every part of the coordinator over an open catalogue."""
-    refusals, ground = _ground(own, personas, catalog, runtime)
+    refusals, ground = _ground(own, configs, catalog, runtime)
     world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
     approvals = Approvals(catalog.nodes, catalog.identities, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
@@ -204,7 +206,7 @@ def wire(
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
-    links = _links(ground, members, personas, runtime)
+    links = _links(ground, members, configs, runtime)
     neighbours = Neighbourhood(links, ground.federation.introductions)
     status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
     seen = CertificatesSeen(own.domain, catalog.certificates)
@@ -212,7 +214,7 @@ def wire(
         own.domain,
         metrics,
         world.clock,
-        ground.federation.inbound,
+        ground.federation.call_limits,
         seen=ground.followers.see,
         certificates_seen=seen,
     )
@@ -232,7 +234,7 @@ def wire(
     accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
     managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
     others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
-    interrupted = InterruptedCopies(own.clock)
+    interrupted = InterruptedCopying(own.clock)
     name = ground.settings.name or ""
     records = Records(catalog.nodes, nodes)
     return Coordinator(
@@ -283,7 +285,7 @@ def wire(
 
 
 def _ground(
-    own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
+    own: OwnCertificates, configs: HandshakeConfigs, catalog: Catalog, runtime: Runtime
 ) -> tuple[RefusalLog, Ground]:
     settings, world = runtime.settings, runtime.world
     timers = Timers(
@@ -293,11 +295,11 @@ def _ground(
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
     catalog.upkeep.watch_writer(metrics.writer)
-    federation = _federation(own, personas, catalog, runtime)
+    federation = _federation(own, configs, catalog, runtime)
     refusals = RefusalLog(catalog.audit, metrics, federation.tallies, own.domain, world)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
-    network = NodeNetwork(own, personas, nodes, keys, refusals, runtime)
+    network = NodeNetwork(own, configs, nodes, keys, refusals, runtime)
     return refusals, Ground(
         own=own,
         catalog=catalog,
@@ -305,7 +307,7 @@ def _ground(
         unknown=unknown,
         keys=keys,
         macs=macs,
-        revocations=Revocations(catalog.revocations, personas.gate, keys, macs, nodes, own),
+        revocations=Revocations(catalog.revocations, configs.gate, keys, macs, nodes, own),
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
@@ -318,21 +320,25 @@ def _ground(
 
 
 def _federation(
-    own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
+    own: OwnCertificates, configs: HandshakeConfigs, catalog: Catalog, runtime: Runtime
 ) -> Federation:
     world, folder = runtime.world, runtime.settings.introductions_dir
-    book = PeerBook(own.domain, catalog.peers, personas)
+    book = PeerBook(own.domain, catalog.peers, configs)
     bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     introductions = None if folder is None else Introductions(folder, book, bundle, world)
     tallies = PeerTallies(book)
-    return Federation(book, bundle, tallies, Inbound(book, tallies, world.clock), introductions)
+    return Federation(
+        book, bundle, tallies, PeerCallLimits(book, tallies, world.clock), introductions
+    )
 
 
-def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
+def _links(
+    ground: Ground, members: MemberNodes, configs: HandshakeConfigs, runtime: Runtime
+) -> PeerLinks:
     federation, world = ground.federation, runtime.world
     record = OwnRecord(members, ground.revocations, world.clock)
     words = PeerWords(federation.bundle, record, federation.book, world.clock)
-    links = PeerLinks(federation.book, words, personas, runtime.links, world, federation.tallies)
+    links = PeerLinks(federation.book, words, configs, runtime.links, world, federation.tallies)
     metrics = PeerMetrics(ground.own.member, links, federation.tallies)
     runtime.metrics.registry.register(metrics)
     return links
@@ -408,7 +414,7 @@ def _files(
     ground: Ground,
     care: MemberCare,
     others: RemoteMembers,
-    interrupted: InterruptedCopies,
+    interrupted: InterruptedCopying,
     admission: Admission,
 ) -> list[IServable]:
     network = ground.network
@@ -429,7 +435,7 @@ def _files(
         ReadsService(owners, admission),
         StreamsService(
             WholeFiles(own.identity, ground.engines, owners),
-            Copies(own.identity, ground.engines, owners, interrupted),
+            MemberCopying(own.identity, ground.engines, owners, interrupted),
             admission,
         ),
     ]
@@ -440,7 +446,7 @@ def _registry(
 ) -> RegistryService:
     catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
     enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
-    words = Words(
+    statements = Statements(
         ground.own,
         catalog.restores,
         ground.keys,
@@ -448,6 +454,12 @@ def _registry(
         revocations,
         interval_s=ground.settings.heartbeat_interval_s,
     )
-    registry = NodeRegistry(catalog, nodes, enrolled, words, ground.wakes, ground.metrics)
     federation = ground.federation
-    return RegistryService(registry, admission, ground.metrics, federation.book, federation.bundle)
+    return RegistryService(
+        Heartbeats(catalog.nodes, nodes, enrolled, statements, ground.wakes),
+        Inventories(catalog.copies, nodes, enrolled, ground.wakes),
+        BadCopyReports(catalog.copies, enrolled, ground.wakes, ground.metrics),
+        Contacts(federation.bundle, federation.book),
+        admission,
+        ground.metrics,
+    )

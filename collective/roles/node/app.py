@@ -19,10 +19,10 @@ from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.roles.node.advertised_addresses import default_capacity
+from collective.roles.node.durable_memory import MEMORY_NAME, DurableMemory
 from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat
-from collective.roles.node.node_memory import MEMORY_NAME, NodeMemory
 from collective.roles.node.slots import take_slot
 from collective.roles.node.wiring import Kept, Serving, Working, wire_serving, wire_working
 from collective.roles.runtime.diskwatch import DiskWatch
@@ -107,7 +107,7 @@ class NodeRole:
         )
         await watch.work()  # what is wrong already is told with the first heartbeat
         path = os.path.join(self._folder, MEMORY_NAME)
-        memory = NodeMemory(path, self._world, not_kept=watch.saw)
+        memory = DurableMemory(path, self._world, not_kept=watch.saw)
         self._closing.push_async_callback(memory.close)
         await memory.load()
         kept = Kept(enrolled, self._folder, store, memory, watch)

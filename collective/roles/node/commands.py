@@ -24,9 +24,8 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
 from collective.model.transfers import Route
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.storage import NodeStorage
-from collective.rpc.context import current
 from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.conversions.transfers import answer_message, route_from
 from collective.rpc.gen.collective.v1.node import (
@@ -41,6 +40,7 @@ from collective.rpc.gen.collective.v1.node import (
     DeleteCopiesResponse,
     NodeBase,
 )
+from collective.rpc.server.context import current
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 
@@ -61,7 +61,7 @@ class NodeService(NodeBase):
         coordinator: SpiffeId,
         store: ChunkStore,
         storage: NodeStorage,
-        memory: NodeMemory,
+        memory: DurableMemory,
         client: ChunkClient,
         pool: BufferPool,
     ) -> None:

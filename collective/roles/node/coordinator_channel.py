@@ -14,8 +14,8 @@ from collective.model.nodes import Whereabouts
 from collective.pki.credentials import Credentials
 from collective.roles.node.identity import Identity
 from collective.roles.node.member_addresses import MemberAddresses
-from collective.rpc.identity import Gate
 from collective.rpc.links import Channel, Links
+from collective.rpc.tls.gate import Gate
 
 
 class Bootstrap:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from collective.core.clock import Clock
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.transfer.tickets.keys import KEY_BYTES, TicketKey
 
 KEYS_KEPT: Final = 8
@@ -16,7 +16,7 @@ KEYS_KEPT: Final = 8
 class CoordinatorKeys:
     """Keys and time as heartbeats tell them; a ``KeySource`` of ``transfer.tickets``."""
 
-    def __init__(self, clock: Clock, memory: NodeMemory) -> None:
+    def __init__(self, clock: Clock, memory: DurableMemory) -> None:
         """Begin with no key; ``memory`` holds the revocations."""
         self._clock = clock
         self._memory = memory

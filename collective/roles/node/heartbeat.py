@@ -1,6 +1,6 @@
 """Keeping in touch with the coordinator: a heartbeat every two seconds, and what its answer asks.
 
-What is said stands in :mod:`~.heartbeat_facts`, what an answer changes in :mod:`~.heartbeat_answer`.
+What is said stands in :mod:`~.heartbeat_facts`, what an answer changes in :mod:`~.heartbeat_effects`.
 A coordinator that restarts or moves is found again: each connection resolves its addresses anew.
 """
 
@@ -23,7 +23,7 @@ from collective.core.errors import (
 )
 from collective.core.work import IDLE, Outcome, Worker
 from collective.roles.node.coordinator_channel import CoordinatorChannel
-from collective.roles.node.heartbeat_answer import CoordinatorWord
+from collective.roles.node.heartbeat_effects import HeartbeatEffects
 from collective.roles.node.heartbeat_facts import HeartbeatFacts
 from collective.roles.node.metrics import NodeMetrics
 from collective.rpc.conversions.node_registry import whereabouts_from
@@ -47,16 +47,16 @@ class Heartbeat(Worker):
         self,
         channel: CoordinatorChannel,
         facts: HeartbeatFacts,
-        word: CoordinatorWord,
+        effects: HeartbeatEffects,
         metrics: NodeMetrics,
         clock: Clock,
         *,
         interval_s: float,
     ) -> None:
-        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers."""
+        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``effects`` are what the answers change."""
         self._channel = channel
         self._facts = facts
-        self._word = word
+        self._effects = effects
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
@@ -70,7 +70,7 @@ class Heartbeat(Worker):
     @property
     def is_accepted(self) -> bool:
         """Whether the coordinator answered and knows our inventory."""
-        return self._answered_s is not None and self._word.knows_inventory and not self._refused
+        return self._answered_s is not None and self._effects.knows_inventory and not self._refused
 
     @property
     def refusal(self) -> str:
@@ -121,18 +121,18 @@ class Heartbeat(Worker):
         async with self._turn:
             channel = await self._channel.renewed()
             stub = channel.stub(node_pb.NodeRegistryStub)
-            leaves_out = self._word.is_mac_newest
+            leaves_out = self._effects.is_mac_newest
             message = self._facts.heartbeat(
                 draining=self._draining,
                 leaves_out_revoked=leaves_out,
-                peers_digest=self._word.peers_digest,
-                trusted_digests=self._word.trusted_digests,
+                peers_digest=self._effects.peers_digest,
+                trusted_digests=self._effects.trusted_digests,
             )
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
             received_s = self._clock.monotonic_s()
             self._metrics.heartbeat_seconds.observe(received_s - sent_s)
-            await self._word.take(
+            await self._effects.apply(
                 answer,
                 has_left_out=leaves_out,
                 teller=teller_of(channel),

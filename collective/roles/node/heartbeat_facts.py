@@ -12,7 +12,7 @@ from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.core.units import Address
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.rpc.conversions.node_registry import position_message
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb
@@ -50,7 +50,7 @@ class HeartbeatFacts:
         own: OwnFacts,
         store: ChunkStore,
         keys: CoordinatorKeys,
-        memory: NodeMemory,
+        memory: DurableMemory,
         problems: Problems,
         disk: WatchedDisk,
     ) -> None:

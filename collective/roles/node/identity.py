@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.links import Links, Persona
+from collective.rpc.links import HandshakeConfig, Links
 
 
 class Identity:
-    """The credentials in use and the personas made from them."""
+    """The credentials in use and the handshake configs made from them."""
 
     def __init__(self, credentials: Credentials, links: Links) -> None:
         """Use ``credentials`` until others are taken."""
         self._credentials = credentials
-        self._server = links.server_persona(credentials, credentials.trust())
-        self._chunk_client = links.client_persona(credentials, credentials.trust())
+        self._server = links.server_config(credentials, credentials.trust())
+        self._chunk_client = links.client_config(credentials, credentials.trust())
 
     @property
     def credentials(self) -> Credentials:
@@ -22,13 +22,13 @@ class Identity:
         return self._credentials
 
     @property
-    def server(self) -> Persona:
-        """The listener's persona; the same object for good."""
+    def server(self) -> HandshakeConfig:
+        """The listener's handshake config; the same object for good."""
         return self._server
 
     @property
-    def chunk_client(self) -> Persona:
-        """The persona of chunk streams to other hops; the same object for good."""
+    def chunk_client(self) -> HandshakeConfig:
+        """That of chunk streams to other hops; the same object for good."""
         return self._chunk_client
 
     def trust(self, trust: TrustStore) -> None:

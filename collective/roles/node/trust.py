@@ -17,7 +17,7 @@ from collective.pki import certificates
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.roles.node.identity import Identity
-from collective.rpc.identity import PeerGate
+from collective.rpc.tls.gate import PeerGate
 
 
 class NodeTrust:

@@ -25,25 +25,25 @@ from collective.roles.node.commands import NodeService
 from collective.roles.node.compaction import compaction
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.enrolment import Enrolled
 from collective.roles.node.enrolment_notes import record_path
 from collective.roles.node.heartbeat import Heartbeat
-from collective.roles.node.heartbeat_answer import CoordinatorWord
+from collective.roles.node.heartbeat_effects import HeartbeatEffects
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
 from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.member_addresses import MemberAddresses
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.renewal import Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.storage import NodeStorage
 from collective.roles.node.trust import NodeTrust
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
-from collective.rpc.health_service import HealthService
-from collective.rpc.identity import PeerGate
 from collective.rpc.links import Listener
+from collective.rpc.server.health_service import HealthService
+from collective.rpc.tls.gate import PeerGate
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
@@ -62,7 +62,7 @@ class Kept:
     enrolled: Enrolled
     folder: str
     store: ChunkStore
-    memory: NodeMemory
+    memory: DurableMemory
     watch: DiskWatch
 
 
@@ -166,11 +166,11 @@ def wire_working(
     )
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     inventory = InventoryReport(channel, facts)
-    word = CoordinatorWord(
+    effects = HeartbeatEffects(
         own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory
     )
     heartbeat = Heartbeat(
-        channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
+        channel, facts, effects, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
     )
     scrubber = Scrubber(
         kept.store,

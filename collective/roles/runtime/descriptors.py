@@ -6,8 +6,8 @@ from typing import Final
 
 from collective.core.settings import ServeSettings
 from collective.roles.runtime import http
-from collective.rpc.acceptor import HANDSHAKES_MAX
-from collective.rpc.connection_limits import CERTIFIED, UNCERTIFIED
+from collective.rpc.server.acceptor import HANDSHAKES_MAX
+from collective.rpc.server.connection_limits import CERTIFIED, UNCERTIFIED
 
 OWN: Final = 512
 """For one role's own use: databases, chunks, logs, and the connections that it opens itself."""

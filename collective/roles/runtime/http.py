@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from collective.core.errors import CannotListenError
-from collective.core.places import Places
+from collective.core.unauthenticated_slots import UnauthenticatedSlots
 from collective.core.units import Address
 
 REQUEST_MAX_BYTES: Final = 8192
@@ -56,7 +56,9 @@ class ObserveListener:
         self._exposition = exposition
         self._unready = unready
         self._server: asyncio.Server | None = None
-        self._places: Places[asyncio.StreamWriter] = Places(CONNECTIONS_MAX)
+        self._slots: UnauthenticatedSlots[asyncio.StreamWriter] = UnauthenticatedSlots(
+            CONNECTIONS_MAX
+        )
         self._log = structlog.get_logger("collective.runtime.http")
 
     async def start(self, address: Address) -> Address:
@@ -105,7 +107,7 @@ class ObserveListener:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         source = str((writer.get_extra_info("peername") or ("",))[0])
-        pushed_out = self._places.enter(source, writer)
+        pushed_out = self._slots.enter(source, writer)
         if pushed_out is not None:
             pushed_out.transport.abort()
         try:
@@ -121,7 +123,7 @@ class ObserveListener:
             self._log.exception("scrape failed")
             writer.transport.abort()
         finally:
-            self._places.leave(source, writer)
+            self._slots.leave(source, writer)
 
     async def _respond(self, reader: asyncio.StreamReader) -> bytes:
         try:

@@ -158,7 +158,7 @@ class Metrics:
         )
 
     def served(self, method: str, result: str, seconds: float) -> None:
-        """Count a call served (what :class:`collective.rpc.server.Listener` takes as ``served``)."""
+        """Count a call served (what :class:`collective.rpc.server.listener.Listener` takes as ``served``)."""
         self._calls.labels(method=method.rpartition("/")[2], result=result).observe(seconds)
 
     def disk_state(self, role: str, state: str) -> None:

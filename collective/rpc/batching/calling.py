@@ -43,7 +43,7 @@ from collective.rpc.gen.collective.v1.batches import (
 from collective.rpc.headers import REQUEST_ID_KEY
 
 if TYPE_CHECKING:
-    from collective.rpc.channel import RpcStream
+    from collective.rpc.client.channel import RpcStream
 
 _CLOSED: Final = "The channel has been closed."
 IDLE_S: Final = 5.0

@@ -37,7 +37,7 @@ from collective.rpc.gen.collective.v1.batches import (
     CallBatch,
 )
 from collective.rpc.headers import REQUEST_ID_KEY
-from collective.rpc.service_edge import ServiceEdge
+from collective.rpc.server.service_edge import ServiceEdge
 
 
 class Batches(BatchesBase):

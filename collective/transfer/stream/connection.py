@@ -16,10 +16,10 @@ import betterproto2
 
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.limits import KIB, MIB
-from collective.rpc.closing import OpenTransports
-from collective.rpc.encoding import encode
 from collective.rpc.errors import to_detail
-from collective.rpc.gathered_writes import GatheredWrites
+from collective.rpc.http2.closing import OpenTransports
+from collective.rpc.wire.encoding import encode
+from collective.rpc.wire.gathered_writes import GatheredWrites
 from collective.transfer.stream.frames import (
     PIECE_BYTES,
     Blocked,

@@ -15,11 +15,11 @@ from collective.core.errors import CollectiveError, RejectedError, UnreachableEr
 from collective.core.ids import SpiffeId
 from collective.core.tasks import TaskScope
 from collective.core.units import Address
-from collective.rpc.closing import OpenTransports
-from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
+from collective.rpc.http2.closing import OpenTransports
 from collective.rpc.links import Dialer
+from collective.rpc.wire.decoding import parse_message
 from collective.transfer.stream.connection import ChunkConnection
 from collective.transfer.stream.frames import Blocked, Frame, FrameType, FramingError, PayloadTarget
 

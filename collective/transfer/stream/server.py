@@ -27,8 +27,8 @@ from collective.rpc.gen.collective.v1.transfer import (
     SignedTicket,
     Ticket,
 )
+from collective.rpc.http2.member_share import FOREIGN_UNREAD_MAX_BYTES, FOREIGN_WRITE_BYTES
 from collective.rpc.links import Dialer
-from collective.rpc.member_share import FOREIGN_UNREAD_MAX_BYTES, FOREIGN_WRITE_BYTES
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits
 from collective.transfer.stream.connection import ChunkConnection, WriteBounds

@@ -14,9 +14,9 @@ from collective.core.ids import SpiffeId
 from collective.model import nodes as model
 from collective.model.nodes import StatedPosition
 from collective.rpc.conversions.node_registry import position_message
-from collective.rpc.decoding import parse_message
-from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.node import Adoption, SignedAdoption
+from collective.rpc.wire.decoding import parse_message
+from collective.rpc.wire.encoding import encode
 from collective.transfer.tickets.keys import KeySource, TicketKey
 
 ADOPTION_MAX_BYTES: Final = 1024

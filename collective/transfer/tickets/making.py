@@ -14,8 +14,8 @@ from collective.core.ids import ChunkId, SpiffeId
 from collective.core.units import Address
 from collective.model.transfers import Operation, Route, SignedTicket
 from collective.rpc.conversions.addresses import address_messages
-from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
+from collective.rpc.wire.encoding import encode
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.keys import TicketKey
 from collective.transfer.tickets.reading import TICKET_CONTEXT, TICKET_MAX_BYTES

@@ -6,9 +6,9 @@ import functools
 from typing import Final
 
 from collective.core.errors import RejectedError
-from collective.rpc.decoding import parse_message
-from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.transfer import Ticket
+from collective.rpc.wire.decoding import parse_message
+from collective.rpc.wire.encoding import encode
 from collective.transfer.tickets.keys import Sealed
 from collective.transfer.tickets.refusals import TicketRefusedError
 

@@ -12,9 +12,9 @@ from typing import Final
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
 from collective.model.transfers import SignedReceipt
-from collective.rpc.decoding import parse_message
-from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.transfer import Receipt
+from collective.rpc.wire.decoding import parse_message
+from collective.rpc.wire.encoding import encode
 from collective.transfer.tickets.keys import KeySource, TicketKey
 
 RECEIPT_MAX_BYTES: Final = 1024

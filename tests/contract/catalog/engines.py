@@ -35,17 +35,17 @@ import pytest
 
 from collective.catalog.decisions import leases as decisions_of_leases
 from collective.catalog.decisions import quarantine as decisions_of_quarantine
-from collective.catalog.decisions import quotas as decisions_of_quotas
+from collective.catalog.decisions import quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.collection import dooming, unreferenced
 from collective.catalog.sqlite.copies import inventories, quarantine
 from collective.catalog.sqlite.files import rechecking
-from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
+from collective.catalog.sqlite.names import folders, name_removal, policies, quota_rows
 from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.people import grants
-from collective.catalog.sqlite.store import lives
+from collective.catalog.sqlite.store import catalog_life_rows
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.engine import Engine
@@ -229,7 +229,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.CLEARED_ROWS: ((unreferenced, "CLEARED_ROWS"),),
     Bound.COUNTED_PAGES: ((removal, "COUNTED_PAGES"),),
     Bound.DROPPED_GRANTS: ((grants, "DROPPED_AT_ONCE"),),
-    Bound.ENDED_UPLOADS: ((quotas, "ENDED_AT_ONCE"),),
+    Bound.ENDED_UPLOADS: ((quota_rows, "ENDED_AT_ONCE"),),
     Bound.FORGOTTEN_COPIES: ((removal, "FORGET_ROWS"),),
     Bound.GUARDED_DELETES: ((restores, "GUARDED_AT_ONCE"),),
     Bound.GUARDED_STRANGERS: ((dooming, "GUARDED_STRANGERS_MAX"),),
@@ -238,7 +238,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
     Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),
     Bound.LEASES_PER_HOLDER: ((decisions_of_leases, "LEASES_PER_HOLDER_MAX"),),
-    Bound.LIVES: ((lives, "LIVES_MAX"),),
+    Bound.LIVES: ((catalog_life_rows, "LIVES_MAX"),),
     Bound.LOOKED_AT_CHUNKS: ((unreferenced, "CHUNKS_LOOKED_AT"),),
     Bound.LOOKED_AT_COPIES: ((removal, "LOOK_ROWS"),),
     Bound.LOOKED_AT_USES: ((policies, "USES_LOOKED_AT"),),
@@ -249,7 +249,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.SETTLED_AT_ONCE: ((policies, "AT_ONCE_ROWS"),),
     Bound.SETTLED_IN_A_STEP: ((policies, "BATCH_ROWS"),),
     Bound.STRANGERS: ((inventories, "STRANGERS_MAX"), (quarantine, "STRANGERS_MAX")),
-    Bound.UPLOADS_PER_CALLER: ((decisions_of_quotas, "UPLOADS_PER_CALLER_MAX"),),
+    Bound.UPLOADS_PER_CALLER: ((quotas, "UPLOADS_PER_CALLER_MAX"),),
 }
 """The modules' attributes that are each bound."""
 

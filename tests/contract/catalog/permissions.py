@@ -712,7 +712,7 @@ class Permissions(RuleBasedStateMachine):
             for path in PATHS:
                 assert letters(decider.rights(p(text(path)))) == model.rights(who, path)
                 if who != OPERATOR:
-                    assert (decider.sight(p(text(path))) > 0) == model.knows(who, path)
+                    assert (decider.visibility(p(text(path))) > 0) == model.knows(who, path)
 
     def teardown(self) -> None:
         self.runner.run(self.engines.end())

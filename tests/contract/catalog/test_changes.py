@@ -154,18 +154,18 @@ async def test_one_who_waits_misses_no_change_and_is_woken_by_no_other(engines: 
     never = asyncio.get_running_loop().time() + 1000
     with catalog.changes.waiting(p("/a/in")) as waiter:
         await make(catalog, "/b/x", "/a/beside", "/a/in/x")
-        assert await waiter.rung(never)
+        assert await waiter.notified(never)
         await make(catalog, "/a/in2")
-        ringing = asyncio.ensure_future(waiter.rung(never))
+        notifying = asyncio.ensure_future(waiter.notified(never))
         await make(catalog, "/b/y")
-        assert not ringing.done()
+        assert not notifying.done()
         await catalog.names.move(OPERATOR, p("/a"), p("/c"), condition=ANY)
-        assert await ringing
+        assert await notifying
         catalog.changes.end_waits()
         with pytest.raises(BusyError, match="stopping"):
-            await waiter.rung(never)
+            await waiter.notified(never)
     with catalog.changes.waiting(p("/b")) as waiter, pytest.raises(BusyError, match="stopping"):
-        await waiter.rung(never)
+        await waiter.notified(never)
 
 
 async def test_a_page_that_is_cut_by_its_size_leaves_no_tree_out(

@@ -17,7 +17,7 @@ from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.collection.dooming import forget_removed
 from collective.catalog.sqlite.copies import chunk_copies, inventories
-from collective.catalog.sqlite.names.quotas import beyond_quota
+from collective.catalog.sqlite.names.quota_rows import beyond_quota
 from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue

@@ -12,7 +12,11 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite.store.reserve import RESERVE, RESERVE_BYTES, Reserve
+from collective.catalog.sqlite.store.emergency_reserve import (
+    RESERVE,
+    RESERVE_BYTES,
+    EmergencyReserve,
+)
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
 from collective.core.errors import BusyError, DataDirError, NoSpaceError
@@ -69,10 +73,10 @@ async def test_a_disk_that_refused_a_change_is_told_until_one_is_durable(
     assert catalog.upkeep.health().trouble is None
 
 
-def full_disk() -> tuple[FaultDisk, Reserve]:
+def full_disk() -> tuple[FaultDisk, EmergencyReserve]:
     disk = FaultDisk()
     disk.make_dir("/data")
-    return disk, Reserve("/data", disk, SeededRandomness(1))
+    return disk, EmergencyReserve("/data", disk, SeededRandomness(1))
 
 
 def test_the_reserve_is_given_up_where_the_catalogue_does_not_open_and_made_again() -> None:

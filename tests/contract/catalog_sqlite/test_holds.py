@@ -23,7 +23,7 @@ from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.collection import due_deletes, guarded, unreferenced
 from collective.catalog.sqlite.copies import copies, inventories
 from collective.catalog.sqlite.files import allocation, uploads
-from collective.catalog.sqlite.names import entries, name_removal, policies, quotas
+from collective.catalog.sqlite.names import entries, name_removal, policies, quota_rows
 from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.people import grants
 from collective.catalog.sqlite.store import sweeping, upkeep
@@ -79,7 +79,7 @@ SMALL_STEPS: Final = (
     (restores, "GUARDED_AT_ONCE"),
     (allocation, "USES_LOOKED_AT"),
     (entries, "COUNTED_AT_ONCE"),
-    (quotas, "ENDED_AT_ONCE"),
+    (quota_rows, "ENDED_AT_ONCE"),
     (grants, "DROPPED_AT_ONCE"),
     (sweeping, "_GRANTS"),
     (sweeping, "_CODES"),

@@ -24,11 +24,11 @@ from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.gen.collective.v1 import peering as peering_pb
 from collective.rpc.gen.collective.v1 import reads as reads_pb
-from collective.rpc.identity import PeerGate
-from collective.rpc.pinned import PinnedGate
 from collective.rpc.remote.peering import RemoteIntroduction
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import server_context
+from collective.rpc.tls.gate import PeerGate
+from collective.rpc.tls.pinned_gate import PinnedGate
 from collective.transfer.stream.frames import FRAME_HEADER_BYTES, FrameType, decode_frame
 from tests.integration.federation.thieves import Keys
 from tests.worlds import LINKS, REAL

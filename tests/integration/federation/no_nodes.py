@@ -8,8 +8,8 @@ from typing import Any
 from collective.core.errors import UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
-from collective.rpc.identity import Gate
-from collective.rpc.links import Dialer, Keeper, Links, Persona, ProtocolFactory
+from collective.rpc.links import Dialer, HandshakeConfig, Keeper, Links, ProtocolFactory
+from collective.rpc.tls.gate import Gate
 
 
 class NoNodes:
@@ -21,8 +21,8 @@ class NoNodes:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._links, name)
 
-    def dialer(self, persona: Persona, gate: Gate, *, timeout_s: float = 3.0) -> Dialer:
-        return _RefusesNodes(self._links.dialer(persona, gate, timeout_s=timeout_s))
+    def dialer(self, config: HandshakeConfig, gate: Gate, *, timeout_s: float = 3.0) -> Dialer:
+        return _RefusesNodes(self._links.dialer(config, gate, timeout_s=timeout_s))
 
 
 class _RefusesNodes:

@@ -36,9 +36,9 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.collective.v1 import peering as peering_pb
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import ALPN_CHUNK, ALPN_GRPC, server_context
+from collective.rpc.tls.gate import PeerGate
 from tests import protocol as pb
 from tests.integration.federation.fake_member import redeem_peering, renamed_authority
 from tests.integration.federation.houses import Houses, Person, running_houses

@@ -23,11 +23,11 @@ from collective.pki.certificates import Certified, new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.channel import RpcChannel
+from collective.rpc.client.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import peering as peering_pb
 from collective.rpc.headers import PRINCIPAL_KEY
-from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.rpc.tls.contexts import ALPN_CHUNK, client_context
+from collective.rpc.tls.gate import PeerGate
 from tests import protocol as pb
 from tests.integration.cluster import Cluster
 from tests.integration.hostile.attacker import TIMEOUT_S, Wire

@@ -28,10 +28,10 @@ from collective.pki.certificates import Certified, new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.channel import RpcChannel
-from collective.rpc.decoding import parse_message
-from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.tls.contexts import ALPN_CHUNK, client_context
+from collective.rpc.tls.gate import PeerGate
+from collective.rpc.wire.decoding import parse_message
 from collective.transfer.stream.frames import (
     FRAME_HEADER_BYTES,
     FrameType,

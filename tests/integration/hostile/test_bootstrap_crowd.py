@@ -17,9 +17,9 @@ from collective.client.joining import redeem
 from collective.core.clock import SystemClock
 from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
-from collective.rpc.acceptor import HANDSHAKES_MAX
-from collective.rpc.connection_limits import UNCERTIFIED
-from collective.rpc.tls import ALPN_GRPC, client_context
+from collective.rpc.server.acceptor import HANDSHAKES_MAX
+from collective.rpc.server.connection_limits import UNCERTIFIED
+from collective.rpc.tls.contexts import ALPN_GRPC, client_context
 from tests.integration.hostile.attacker import Target
 from tests.integration.hostile.test_connections import PREFACE, SETTINGS
 from tests.worlds import LINKS, REAL

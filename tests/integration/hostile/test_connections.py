@@ -24,7 +24,7 @@ from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective.v1 import files as pb
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from collective.rpc.tls.contexts import ALPN_CHUNK, ALPN_GRPC
 from collective.transfer.stream.frames import FrameType, encode_head
 from tests.integration.cluster import PATIENCE_S
 from tests.integration.hostile.attacker import Target, Wire

@@ -7,7 +7,7 @@ import pytest
 from collective.core.errors import CollectiveError, PermissionDeniedError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.credentials import Credentials
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from collective.rpc.tls.contexts import ALPN_CHUNK, ALPN_GRPC
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target
 from tests.worlds import REAL

@@ -20,8 +20,8 @@ from collective.member.people.guess_limiter import (
 )
 from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
-from collective.rpc.channel import RpcChannel
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.tls.contexts import ALPN_CHUNK, ALPN_GRPC
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target
 from tests.worlds import LINKS, REAL
@@ -37,7 +37,7 @@ def node_code(target: Target) -> invite_code.InviteCode:
 def bootstrap(target: Target) -> RpcChannel:
     """The bootstrap without a client certificate, pinned to nothing."""
     from collective.core.units import Address  # noqa: PLC0415
-    from collective.rpc.tls import client_context  # noqa: PLC0415
+    from collective.rpc.tls.contexts import client_context  # noqa: PLC0415
 
     return RpcChannel(
         [Address("127.0.0.1", target.cluster.bootstrap_port)],

@@ -13,7 +13,7 @@ from grpclib.exceptions import GRPCError
 
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.rpc.batching.calling import BatchedStream
-from collective.rpc.channel import RpcChannel
+from collective.rpc.client.channel import RpcChannel
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, intent
 

@@ -22,10 +22,10 @@ from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.collective.v1.status import GetStatusRequest, MemberStatusBase, Status
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.standard import with_standard_services
-from collective.rpc.tls import server_context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.server.standard_services import with_standard_services
+from collective.rpc.tls.contexts import server_context
+from collective.rpc.tls.gate import PeerGate
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")

@@ -25,7 +25,6 @@ from collective.core.ids import Domain, SpiffeId, SpiffeRole
 from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc import context
 from collective.rpc.batching import calling, serving
 from collective.rpc.batching.bounds import (
     BATCH_MAX_CALLS,
@@ -34,7 +33,7 @@ from collective.rpc.batching.bounds import (
     UNDER_WAY_MAX,
 )
 from collective.rpc.batching.rule import EXCHANGE, FIRST_ALONE
-from collective.rpc.channel import RpcChannel
+from collective.rpc.client.channel import RpcChannel
 from collective.rpc.gen.collective.v1.batches import (
     BatchedAnswer,
     BatchedCall,
@@ -42,9 +41,10 @@ from collective.rpc.gen.collective.v1.batches import (
     CallBatch,
 )
 from collective.rpc.gen.collective.v1.status import MemberStatusStub, Status
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import server_context
+from collective.rpc.server import context
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import server_context
+from collective.rpc.tls.gate import PeerGate
 from tests.integration.rpc.conftest import ALICE, COORDINATOR, USER, Overview, Pki, Serve, Served
 from tests.worlds import LINKS, REAL
 

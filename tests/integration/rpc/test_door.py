@@ -13,9 +13,9 @@ import pytest
 
 from collective.core.errors import CannotListenError, UnreachableError
 from collective.core.units import Address
-from collective.rpc.acceptor import HANDSHAKES_MAX, Door
-from collective.rpc.connect import open_stream
-from collective.rpc.tls import ALPN_GRPC, client_context, server_context
+from collective.rpc.client.connect import open_stream
+from collective.rpc.server.acceptor import HANDSHAKES_MAX, Door
+from collective.rpc.tls.contexts import ALPN_GRPC, client_context, server_context
 from tests.integration.rpc.conftest import COORDINATOR, USER, Pki
 
 MANY = 150
@@ -114,7 +114,7 @@ async def test_a_silent_flood_gives_way_to_one_of_another_address(pki: Pki) -> N
 async def test_a_handshake_that_is_cut_off_is_tried_once_again(
     cut: int, expected: int, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collective.rpc.connect._AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr("collective.rpc.client.connect._AGAIN_AFTER_S", 0.0)
     tries = 0
     writers: list[asyncio.StreamWriter] = []
 
@@ -182,7 +182,7 @@ async def test_a_name_that_leads_to_ipv6_where_there_is_none(
     tls = server_context(pki.credentials(COORDINATOR), pki.trust)
     door = Door(Greets, lambda: tls, handshake_timeout_s=30, shutdown_timeout_s=1)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    monkeypatch.setattr("collective.rpc.acceptor.socket.socket", WithoutIpv6)
+    monkeypatch.setattr("collective.rpc.server.acceptor.socket.socket", WithoutIpv6)
     address = await door.open(Address("localhost", 0))
     assert address.port
     door.close()

@@ -32,16 +32,16 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc import context
-from collective.rpc.channel import RpcChannel
-from collective.rpc.connect import open_stream
-from collective.rpc.connection_limits import Bounds
+from collective.rpc.client.channel import RpcChannel
+from collective.rpc.client.connect import open_stream
 from collective.rpc.gen.collective.v1.status import GetStatusRequest, MemberStatusStub, Status
 from collective.rpc.gen.collective.v1.trust import ListAuditRequest, TrustStub
-from collective.rpc.goaway import REVOKED
-from collective.rpc.identity import PeerGate
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
+from collective.rpc.http2.goaway import REVOKED
+from collective.rpc.server import context
+from collective.rpc.server.connection_limits import Bounds
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import ALPN_CHUNK, client_context, server_context
+from collective.rpc.tls.gate import PeerGate
 from tests.integration.rpc.conftest import COORDINATOR, NODE, USER, Pki, Serve
 from tests.worlds import LINKS, REAL
 

@@ -19,12 +19,9 @@ from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.roles.coordinator.node_network import PEER_POOL_BYTES
-from collective.rpc.connection_limits import CERTIFIED
 from collective.rpc.gen.collective.v1 import Entry
 from collective.rpc.gen.collective.v1.files import FilesBase, FilesStub, StatRequest
-from collective.rpc.h2 import BoundedH2Protocol
-from collective.rpc.identity import PeerGate
-from collective.rpc.member_share import (
+from collective.rpc.http2.member_share import (
     CALLS_MAX,
     FOREIGN_UNREAD_MAX_BYTES,
     FOREIGN_WINDOW_BYTES,
@@ -33,8 +30,11 @@ from collective.rpc.member_share import (
     MemberShare,
     MemberShares,
 )
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import client_context, server_context
+from collective.rpc.http2.protocol import BoundedH2Protocol
+from collective.rpc.server.connection_limits import CERTIFIED
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import client_context, server_context
+from collective.rpc.tls.gate import PeerGate
 from collective.rpc.tls_links import TlsLinks
 from tests.integration.rpc.conftest import ALICE, COORDINATOR, USER, Pki
 from tests.worlds import REAL

@@ -20,10 +20,10 @@ from collective.pki.trust import TrustStore
 from collective.roles.bootstrap.app import BootstrapRole, find_credentials
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
-from collective.rpc.connection_limits import UNCERTIFIED, Bounds
 from collective.rpc.gen.collective.v1.status import Status
-from collective.rpc.server import TlsListener
-from collective.rpc.tls import ALPN_GRPC, client_context, server_context
+from collective.rpc.server.connection_limits import UNCERTIFIED, Bounds
+from collective.rpc.server.listener import TlsListener
+from collective.rpc.tls.contexts import ALPN_GRPC, client_context, server_context
 from tests.integration.certificates import issued_bootstrap
 from tests.integration.ports import free_port
 from tests.integration.rpc.conftest import COORDINATOR, Overview, Pki

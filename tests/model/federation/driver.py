@@ -32,7 +32,7 @@ from collective.rpc.gen.collective.v1.streams import (
 )
 from collective.rpc.headers import PRINCIPAL_KEY
 from collective.rpc.remote.connection import Control
-from collective.rpc.remote.file_copies import RemoteCopies
+from collective.rpc.remote.copying import RemoteCopying
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.people import RemotePeople
 from tests.model.federation.houses import House
@@ -460,8 +460,8 @@ class Driver:
         unless_same = old != new and self.chance.random() < 0.3
         is_same = unless_same and self.rules.is_same(who, old, new)
         expected = DONE if is_same else self.rules.copy(who, old, new)
-        copies = RemoteCopies.over(self._wire(who), LoopClock())
-        copying = copies.copy(source_at, target_at, ANY, unless_same=unless_same)
+        remote = RemoteCopying.over(self._wire(who), LoopClock())
+        copying = remote.copy(source_at, target_at, ANY, unless_same=unless_same)
         where = one if one == other else f"{one}+{other}"
         told = f"{source_at} {target_at}"
         done = await self._compare("cp", who, where, told, expected, copying)
@@ -691,7 +691,7 @@ class Driver:
                 lambda: PeopleStub(wire).list_identities(ListIdentitiesRequest()),  # type: ignore[arg-type]
                 lambda: _read(wire, at),
                 lambda: _write(wire, at, "x"),
-                lambda: RemoteCopies.over(wire, LoopClock()).copy(at, at.child("b"), ANY),
+                lambda: RemoteCopying.over(wire, LoopClock()).copy(at, at.child("b"), ANY),
             )
         )()
 

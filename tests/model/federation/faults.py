@@ -28,9 +28,9 @@ from collective.access.permissions import Decider
 from collective.catalog.sqlite.people import peers
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
-from collective.federation.links.inbound import Inbound
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.federation.links.peer_call_limits import PeerCallLimits
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.people import receivers
 from collective.member.people.member_people import MemberPeople
@@ -165,7 +165,7 @@ def grants_of_removed_peer_kept(stack: ExitStack) -> None:
 
 def removed_peer_let_in(stack: ExitStack) -> None:
     """A peer that was removed still calls."""
-    _patch(stack, Inbound, "require_peer", lambda *_: None)
+    _patch(stack, PeerCallLimits, "require_peer", lambda *_: None)
 
 
 def peers_shown_to_peers(stack: ExitStack) -> None:
@@ -259,19 +259,19 @@ class _HalfJudged:
 
 
 def _copy_without(stack: ExitStack, part: str) -> None:
-    made = Copies.__init__
+    made = MemberCopying.__init__
 
     def make(
-        self: Copies,
+        self: MemberCopying,
         own: SpiffeId,
         engines: Any,
         owners: MemberDirectory,
-        interrupted: InterruptedCopies,
+        interrupted: InterruptedCopying,
     ) -> None:
         judged: Any = _HalfJudged(owners, part)
         made(self, own, engines, judged, interrupted)
 
-    _patch(stack, Copies, "__init__", make)
+    _patch(stack, MemberCopying, "__init__", make)
 
 
 def copy_needs_only_the_source(stack: ExitStack) -> None:

@@ -24,13 +24,13 @@ from collective.core.units import Address
 from collective.core.world import InlineThreads
 from collective.core.world.threads import InlinePool
 from collective.federation.files.remote_members import RemoteMembers
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.complaints import Complaints
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.name_directory import NameDirectory
@@ -59,8 +59,8 @@ from collective.roles.coordinator.faces.grpc.reads import ReadsService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
 from collective.rpc.gen.collective.v1 import transfer as pb
-from collective.rpc.identity import REVOKED
-from collective.rpc.service_edge import ServiceEdge
+from collective.rpc.server.service_edge import ServiceEdge
+from collective.rpc.tls.gate import REVOKED
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.tickets.key_ring import KeyRing
@@ -130,7 +130,7 @@ class Depot:
         return tickets
 
 
-class Personas:
+class HandshakeConfigs:
     """What a coordinator shows of itself, and whose CAs count."""
 
     gate: Any = None
@@ -192,21 +192,21 @@ class House:
         self._node = table.identity(NODE)
         self.keep_keys()
 
-        personas = Personas(self._authority, domain)
-        self.book = PeerBook(domain, catalog.peers, personas)
+        configs = HandshakeConfigs(self._authority, domain)
+        self.book = PeerBook(domain, catalog.peers, configs)
         await self.book.load()
         counted = PeerTallies(self.book)
         links = PeerLinks(
             self.book,
             cast("Any", object()),
-            personas,
+            configs,
             self._exchange.links_of(own),
             self.world,
             counted,
         )
         others = RemoteMembers(own, (self.address,), self.keys, links, clock)
         metrics = MemberMetrics(CollectorRegistry(), domain, table, UnknownNodes(clock))
-        admission = Admission(domain, metrics, clock, Inbound(self.book, counted, clock))
+        admission = Admission(domain, metrics, clock, PeerCallLimits(self.book, counted, clock))
         nobody = cast("Any", object())
         people = MemberPeople(domain, catalog, nobody, nobody, self.book, clock)
         files = MemberFiles(
@@ -231,7 +231,7 @@ class House:
             ReadsService(owners, admission),
             StreamsService(
                 WholeFiles(own, engines, owners),
-                Copies(own, engines, owners, InterruptedCopies(clock)),
+                MemberCopying(own, engines, owners, InterruptedCopying(clock)),
                 admission,
             ),
             PeopleService(people, GrantDirectory(domain, people, others), admission),

@@ -18,10 +18,10 @@ from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.rpc.errors import from_detail, to_detail
 from collective.rpc.headers import REQUEST_ID_KEY
-from collective.rpc.identity import Expectation, Gate
+from collective.rpc.http2.member_share import MemberShare
 from collective.rpc.links import CONNECT_TIMEOUT_S, Links
-from collective.rpc.member_share import MemberShare
-from collective.rpc.service_edge import ServiceEdge
+from collective.rpc.server.service_edge import ServiceEdge
+from collective.rpc.tls.gate import Expectation, Gate
 
 S = TypeVar("S")
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from collective.client.collective import Collective
-from collective.client.session import Resuming
+from collective.client.transfer_session import Resuming
 from collective.core.errors import (
     BusyError,
     CollectiveError,

@@ -21,7 +21,7 @@ from collective.rpc.gen.collective.v1 import peering as peering_pb
 from collective.rpc.gen.collective.v1 import people as people_pb
 from collective.rpc.headers import PRINCIPAL_KEY
 from collective.rpc.links import Channel
-from collective.rpc.unverified import UnverifiedGate
+from collective.rpc.tls.unverified_gate import UnverifiedGate
 from tests.simulation.liar import Lies
 from tests.simulation.process import BrokenPromiseError
 

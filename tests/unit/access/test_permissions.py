@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from collective.access.grant_book import GrantBook
-from collective.access.permissions import Decider, Sight, describe
+from collective.access.permissions import Decider, Visibility, describe
 from collective.core.errors import PermissionDeniedError, ShutOutError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
@@ -124,12 +124,12 @@ def test_a_circle_of_givers_supports_nobody() -> None:
     assert not decide("eve", *circle).may(READ, p("/a"))
 
 
-def test_sight_shows_the_way_and_no_more() -> None:
+def test_visibility_shows_the_way_and_no_more() -> None:
     bob = decide("bob", grant("/a/b/c", READ, who("bob")), grant("/w", WRITE, who("bob")))
-    assert bob.sight(p("/a/b")) is Sight.WAY
-    assert bob.sight(p("/a/x")) is Sight.NOTHING
-    assert bob.sight(p("/w/y")) is Sight.EXISTENCE
-    assert bob.sight(p("/a/b/c/d")) is Sight.FULL
+    assert bob.visibility(p("/a/b")) is Visibility.WAY
+    assert bob.visibility(p("/a/x")) is Visibility.NOTHING
+    assert bob.visibility(p("/w/y")) is Visibility.EXISTENCE
+    assert bob.visibility(p("/a/b/c/d")) is Visibility.FULL
     assert bob.next_names(p("/")) == {"a", "w"}
     assert bob.next_names(p("/a")) == {"b"}
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from collective.catalog.decisions.quotas import (
     UPLOADS_PER_CALLER_MAX,
+    QuotaUse,
     Recorded,
     Reservation,
     beyond,
-    excess_of,
-    giving_way,
     grown,
     outgrows,
+    require_place,
+    require_room,
 )
 from collective.catalog.decisions.weights import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.core import limits
-from collective.core.errors import UsageError
+from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.ids import ChunkId, UploadKey
 from collective.model.extents import Extent
 
 MIB = 1 << 20
 NOTHING = Recorded(0, 0, 0, 0, 0)
+USE = QuotaUse("d", quota_bytes=100, used_bytes=70)
 
 
 def piece(offset: int, length: int, stored: int | None = None) -> Extent:
@@ -74,15 +78,55 @@ def test_a_small_file_in_very_many_pieces_is_refused(what: str) -> None:
         grown(Reservation(pins=many if what == "pins" else 0), recorded, end=0, new=[])
 
 
+def nobody_asked() -> int:
+    raise AssertionError("it was asked though it does not matter")
+
+
+def room(more: int, *, reserved: int, idle: Sequence[tuple[str, int]] = ()) -> Sequence[UploadKey]:
+    """Ask for ``more`` bytes where 70 of 100 are used."""
+    waiting = [(UploadKey(name), freed) for name, freed in idle]
+    return require_room(USE, more, reserved_by_others=lambda: reserved, idle=waiting)
+
+
+def test_what_fits_beside_open_uploads_has_room_and_ends_none() -> None:
+    assert room(20, reserved=10, idle=[("a", 5)]) == ()
+
+
 def test_the_longest_idle_give_way_and_none_in_vain() -> None:
-    idle = [(UploadKey("a"), 5), (UploadKey("b"), 5), (UploadKey("c"), 5)]
-    assert giving_way(idle, 6) == ([UploadKey("a"), UploadKey("b")], 10)
-    assert giving_way(idle, 16) == ((), 0)
+    idle = [("a", 5), ("b", 5), ("c", 5)]
+    assert room(20, reserved=16, idle=idle) == [UploadKey("a"), UploadKey("b")]
+    with pytest.raises(NoSpaceError, match="16 B more than it leaves"):
+        room(20, reserved=26, idle=idle)
 
 
-def test_a_caller_with_all_his_places_has_to_give_one_up() -> None:
-    assert excess_of(UPLOADS_PER_CALLER_MAX - 1) == 0
-    assert excess_of(UPLOADS_PER_CALLER_MAX) == 1
+def test_what_files_take_is_freed_by_no_upload() -> None:
+    with pytest.raises(NoSpaceError, match="quota of /d is 100 B, and this needs 1 B more"):
+        require_room(USE, 31, reserved_by_others=nobody_asked, idle=[(UploadKey("a"), 50)])
+
+
+def test_what_had_its_room_already_competes_with_no_upload() -> None:
+    assert require_room(USE, 30, reserved_by_others=None, idle=[(UploadKey("a"), 50)]) == ()
+
+
+def test_what_adds_nothing_needs_no_room() -> None:
+    full = QuotaUse("d", 100, 200)
+    for more in (0, -5):
+        assert require_room(full, more, reserved_by_others=nobody_asked, idle=[]) == ()
+
+
+def test_a_caller_with_all_their_places_has_to_give_one_up() -> None:
+    asked: list[int] = []
+
+    def idle(most: int) -> list[UploadKey]:
+        asked.append(most)
+        return [UploadKey("a")]
+
+    assert require_place(UPLOADS_PER_CALLER_MAX - 1, idle) == ()
+    assert not asked
+    assert require_place(UPLOADS_PER_CALLER_MAX, idle) == [UploadKey("a")]
+    with pytest.raises(BusyError, match="files open for writing"):
+        require_place(UPLOADS_PER_CALLER_MAX + 1, idle)
+    assert asked == [1, 2]
 
 
 def test_a_file_competes_with_open_uploads_only_by_what_it_had_not_reserved() -> None:

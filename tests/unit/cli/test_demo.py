@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from collective.cli import demo_member
-from collective.cli.demo_client import MOVIE, Client, digest
-from collective.cli.demo_member import DemoError, Member, Ports, run_command
-from collective.cli.demo_peers import Visit, pairs, peer, wait_peers
-from collective.cli.demo_run import run_demo
-from collective.cli.demo_steps import Steps
+from collective.cli.demo import member
+from collective.cli.demo.client import MOVIE, Client, digest
+from collective.cli.demo.member import DemoError, Member, Ports, run_command
+from collective.cli.demo.peers import Visit, pairs, peer, wait_peers
+from collective.cli.demo.run import run_demo
+from collective.cli.demo.steps import Steps
 from collective.core.errors import ExitCode
 
 CONTENT = b"film"
@@ -54,14 +54,14 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands()
-    monkeypatch.setattr("collective.cli.demo_member.subprocess.run", made)
+    monkeypatch.setattr("collective.cli.demo.member.subprocess.run", made)
     return made
 
 
 def members(folder: Path) -> list[Member]:
     return [
         Member(name, domain, folder / name, Ports(1, 2, 3, (4, 5, 6)))
-        for name, domain in demo_member.MEMBERS
+        for name, domain in member.MEMBERS
     ]
 
 
@@ -126,8 +126,8 @@ def test_peers_that_are_missing_or_away_are_waited_for(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, *_ = everyone = members(tmp_path)
-    monkeypatch.setattr(demo_member.Process, "is_running", True)
-    monkeypatch.setattr("collective.cli.demo_member.time", Time())
+    monkeypatch.setattr(member.Process, "is_running", True)
+    monkeypatch.setattr("collective.cli.demo.member.time", Time())
     bob = '{"domain": "garage.bob", "is_healthy": true}'
     carol = '{"domain": "office.carol", "is_healthy": false}'
     commands.answers["status"] = (0, f'{{"peers": [{bob}]}}'.encode())
@@ -145,9 +145,9 @@ def test_a_failed_step_is_counted_and_ends_with_1(
     def fail(*_: object) -> None:
         raise DemoError("bob: refused without a grant")
 
-    monkeypatch.setattr("collective.cli.demo_run.make_members", lambda *_: [])
-    monkeypatch.setattr("collective.cli.demo_run.run_steps", fail)
-    monkeypatch.setattr("collective.cli.demo_run.signal.signal", lambda *_: None)
+    monkeypatch.setattr("collective.cli.demo.run.make_members", lambda *_: [])
+    monkeypatch.setattr("collective.cli.demo.run.run_steps", fail)
+    monkeypatch.setattr("collective.cli.demo.run.signal.signal", lambda *_: None)
     assert run_demo(tmp_path, once=True) == ExitCode.FAILURE
     assert "FAILED: bob: refused without a grant" in capsys.readouterr().out
 

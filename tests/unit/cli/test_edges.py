@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from collective.cli import app, output
+from collective.cli import app
 from collective.cli.grants import parse_grant
 from collective.cli.status import status_json
+from collective.cli.terminal import output
 from collective.core.errors import ConflictError, ExitCode, RejectedError, UsageError
 from collective.core.paths import FilePath
 from collective.core.terminal import safe

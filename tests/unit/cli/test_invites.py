@@ -11,7 +11,7 @@ from collective.cli import app
 from collective.cli.invites import show_code
 from collective.cli.options import Invocation
 from collective.cli.overview import overview
-from collective.cli.terminal_style import Style
+from collective.cli.terminal.style import Style
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.grants import Grant

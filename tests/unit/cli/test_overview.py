@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from collective.cli import output
 from collective.cli.overview import RepairPace, duration, health, node_row, node_tones, overview
 from collective.cli.status import show
-from collective.cli.terminal_style import Style, Tone, bar
+from collective.cli.terminal import output
+from collective.cli.terminal.style import Style, Tone, bar
 from collective.model.status import ChunkHealth, Space, Status
 from tests.values import a_node, a_status
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from collective.cli import app, output
+from collective.cli import app
 from collective.cli.options import Invocation
 from collective.cli.peers import HEADINGS, peer_row
 from collective.cli.status import PEER_HEADINGS, status_json, status_peer_row
+from collective.cli.terminal import output
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
 from collective.model.peers import AcceptedPeer, Inviter, PeerFacts, PeerFigures, PeerState

@@ -34,7 +34,7 @@ GEN = "collective.rpc.gen.collective.v1"
 OF_NO_COMMAND = (
     *("collective.roles", "collective.member", "collective.catalog"),
     *("collective.placement", "collective.access"),
-    *("collective.rpc.server", "collective.rpc.service_edge", "collective.rpc.context"),
+    "collective.rpc.server",
     *(
         "collective.cli.json_shapes",
         "collective.cli.unit_files",
@@ -46,7 +46,11 @@ OF_NO_COMMAND = (
 )
 OF_TRANSFERS = (
     *("collective.transfer", "collective.chunking", "collective.client.transfers"),
-    *("collective.client.session", "collective.client.options", "collective.client.local"),
+    *(
+        "collective.client.transfer_session",
+        "collective.client.options",
+        "collective.client.single_file",
+    ),
     *(f"{GEN}.transfer", f"{GEN}.uploads", f"{GEN}.reads", "uvloop", "blake3", "aiofiles"),
 )
 OF_THE_MEMBER = tuple(f"{GEN}.{one}" for one in ("status", "nodes", "trust", "datastores"))

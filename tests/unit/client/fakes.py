@@ -18,7 +18,7 @@ from collective.client.options import ClientOptions
 from collective.client.owners import Owners
 from collective.client.peer_trust import PeerTrust
 from collective.client.route_notes import RouteNotes
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.client.transfers import Held, Transfers
 from collective.core.errors import (
     BusyError,
@@ -514,7 +514,7 @@ class World:
             return engine(dataclasses.replace(self.options, relay_after=1))
 
         engines = MemberEngines(to_peer, RouteNotes(None, REAL.disk, clock, lambda: ""), clock)
-        self.session = Session(
+        self.session = TransferSession(
             uploads=remote,
             reads=remote,
             call=call,

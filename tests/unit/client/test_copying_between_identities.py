@@ -58,8 +58,8 @@ class Houses:
 
     def __init__(self, answer: CollectiveError | Entry, *, told: int = 0) -> None:
         self.alice, self.bob = World(), World()
-        self.copies = ByCoordinators(answer, told)
-        vars(self.alice.connection)["copies"] = self.copies
+        self.by_coordinators = ByCoordinators(answer, told)
+        vars(self.alice.connection)["copying"] = self.by_coordinators
         paths = OwnerPaths(Domain("garage.bob"))
         self.home = Owner(self.alice.connection, self.alice.connection.names)
         connection = self.bob.connection
@@ -99,8 +99,8 @@ async def test_this_machine_carries_what_the_coordinators_may_not(refused: House
     assert (made.path, made.size_bytes, is_same) == (THERE, len(CONTENT), False)
     assert (made.modified_ns, made.mode) == (7, 0o640)
     assert await refused.bob.collective.read("/s/film") == CONTENT
-    assert refused.copies.asked == [(HERE, THERE, ALWAYS)]
-    assert refused.carried == [refused.copies.answer]
+    assert refused.by_coordinators.asked == [(HERE, THERE, ALWAYS)]
+    assert refused.carried == [refused.by_coordinators.answer]
     assert sum(refused.progress) == len(CONTENT)
 
 
@@ -109,8 +109,8 @@ async def test_further_files_of_a_command_are_carried_at_once(refused: Houses) -
         path = HERE.parent.child(name)
         await refused.alice.collective.write(str(path), name.encode())
         await refused.carrying.copy(path, THERE.parent.child(name), ALWAYS)
-    assert len(refused.copies.asked) == 1
-    assert refused.carried == [refused.copies.answer]
+    assert len(refused.by_coordinators.asked) == 1
+    assert refused.carried == [refused.by_coordinators.answer]
     assert await refused.bob.collective.read("/s/two") == b"two"
 
 
@@ -118,7 +118,7 @@ async def test_a_copy_back_is_called_as_it_is_here(refused: Houses) -> None:
     await refused.bob.collective.write("/s/film", CONTENT)
     made, _ = await refused.back().copy(THERE, HERE, ALWAYS)
     assert made.path == HERE
-    assert refused.copies.asked == [(THERE, HERE, ALWAYS)]
+    assert refused.by_coordinators.asked == [(THERE, HERE, ALWAYS)]
     assert await refused.alice.collective.read("/s/film") == CONTENT
 
 
@@ -148,7 +148,7 @@ async def test_the_coordinators_are_asked_for_nothing_that_the_reader_may_not_re
     houses = Houses(Entry(THERE, EntryKind.FILE))
     with pytest.raises(NotFoundError):
         await houses.carrying.copy(HERE, THERE, ALWAYS)
-    assert houses.copies.asked == []
+    assert houses.by_coordinators.asked == []
     houses.close()
 
 
@@ -162,7 +162,7 @@ async def test_the_coordinators_are_asked_for_nothing_that_the_writer_may_not_wr
     vars(houses.bob.coordinator)["open_upload"] = refuse
     with pytest.raises(PermissionDeniedError):
         await houses.carrying.copy(HERE, THERE, ALWAYS)
-    assert houses.copies.asked == []
+    assert houses.by_coordinators.asked == []
     houses.close()
 
 
@@ -180,9 +180,9 @@ async def test_what_is_about_one_file_leaves_the_next_to_the_coordinators(
     houses = Houses(error)
     await copied(houses, "one")
     assert await houses.bob.collective.read("/s/one") == b"one"
-    houses.copies.answer = Entry(THERE, EntryKind.FILE)
+    houses.by_coordinators.answer = Entry(THERE, EntryKind.FILE)
     await copied(houses, "two")
-    assert len(houses.copies.asked) == 2
+    assert len(houses.by_coordinators.asked) == 2
     assert houses.carried == [error]
     with pytest.raises(NotFoundError):
         await houses.bob.collective.read("/s/two")
@@ -195,11 +195,11 @@ async def test_a_coordinator_that_cannot_just_now_is_asked_again_a_minute_later(
 ) -> None:
     houses = Houses(error)
     await copied(houses, "one", "two")
-    assert len(houses.copies.asked) == 1
-    houses.copies.answer = Entry(THERE, EntryKind.FILE)
+    assert len(houses.by_coordinators.asked) == 1
+    houses.by_coordinators.answer = Entry(THERE, EntryKind.FILE)
     await asyncio.sleep(PAUSE_S)
     await copied(houses, "three")
-    assert len(houses.copies.asked) == 2
+    assert len(houses.by_coordinators.asked) == 2
     assert await houses.bob.collective.read("/s/two") == b"two"
     with pytest.raises(NotFoundError):
         await houses.bob.collective.read("/s/three")
@@ -210,7 +210,7 @@ async def test_one_that_refuses_is_not_asked_again(refused: Houses) -> None:
     await copied(refused, "one")
     await asyncio.sleep(100 * PAUSE_S)
     await copied(refused, "two")
-    assert len(refused.copies.asked) == 1
+    assert len(refused.by_coordinators.asked) == 1
 
 
 @pytest.mark.parametrize("error", [UnreachableError("Away."), ConflictError("Changed.")])

@@ -22,10 +22,10 @@ from collective.pki.certificates import certificate_der
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.collective.v1.peering import GetAuthoritiesResponse
-from collective.rpc.identity import PeerGate
-from collective.rpc.links import Persona
+from collective.rpc.links import HandshakeConfig
 from collective.rpc.remote.connection import Control
 from collective.rpc.remote.peering import RemotePeers
+from collective.rpc.tls.gate import PeerGate
 from tests.unit.pki.bundles import ALICES, BOBS, CAROLS, CLOCK, ca_of
 from tests.unit.pki.forge import ALICE, BOB
 from tests.virtual_time import LoopClock
@@ -39,7 +39,7 @@ class World:
         self.asked: list[Domain] = []
         self.answer: Any = [certificate_der(BOBS.certificate)]
         self.pool: TrustStore | None = None
-        self.trust = PeerTrust(self._ask, self.gate, cast("Persona", self), CLOCK)
+        self.trust = PeerTrust(self._ask, self.gate, cast("HandshakeConfig", self), CLOCK)
 
     async def _ask(self, domain: Domain) -> Sequence[bytes]:
         self.asked.append(domain)

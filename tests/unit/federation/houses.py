@@ -37,8 +37,8 @@ from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.rpc.conversions.peering import bundle_from, bundle_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb
-from collective.rpc.identity import ALL_ROLES
 from collective.rpc.links import Links
+from collective.rpc.tls.gate import ALL_ROLES
 from tests.unit.pki.bundles import CLOCK as MADE
 from tests.unit.pki.bundles import member_of
 from tests.worlds import REAL, world_of

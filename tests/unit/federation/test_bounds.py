@@ -12,7 +12,12 @@ from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, PermissionDeniedError, RejectedError
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
-from collective.federation.links.inbound import BURST, CALLS_MAX, EXCHANGES_BURST, Inbound
+from collective.federation.links.peer_call_limits import (
+    BURST,
+    CALLS_MAX,
+    EXCHANGES_BURST,
+    PeerCallLimits,
+)
 from collective.federation.links.peer_link import ASKED_EARLY_S, PeerLink
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.newer_bundle import newer_bundle
@@ -22,8 +27,8 @@ from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 from tests.worlds import world_of
 
 BOB = Domain("home.bob")
@@ -47,14 +52,14 @@ class NoMetrics:
         """Count nothing."""
 
 
-def inbound(clock: ManualClock) -> Inbound:
+def call_limits(clock: ManualClock) -> PeerCallLimits:
     book = cast("PeerBook", AllPeers())
-    return Inbound(book, PeerTallies(book), clock)
+    return PeerCallLimits(book, PeerTallies(book), clock)
 
 
 def test_calls_under_way_and_in_a_row_are_bounded_for_each_peer() -> None:
     clock = ManualClock()
-    here = inbound(clock)
+    here = call_limits(clock)
     for _ in range(CALLS_MAX):
         here.enter(BOB)
     with pytest.raises(BusyError, match="under way"):
@@ -73,7 +78,7 @@ def test_calls_under_way_and_in_a_row_are_bounded_for_each_peer() -> None:
 
 def test_exchanges_are_bounded_by_themselves() -> None:
     clock = ManualClock()
-    here = inbound(clock)
+    here = call_limits(clock)
     for _ in range(int(EXCHANGES_BURST)):
         here.exchange(BOB)
     with pytest.raises(BusyError, match="exchanges too often"):
@@ -87,7 +92,7 @@ async def test_calls_that_are_refused_count_like_others() -> None:
     """Else to name somebody wrong would be a way around the bounds."""
     clock = ManualClock()
     metrics: Any = NoMetrics()
-    admission = Admission(Domain("home.alice"), metrics, clock, inbound(clock))
+    admission = Admission(Domain("home.alice"), metrics, clock, call_limits(clock))
     peer = Certified(SpiffeId.coordinator(BOB), "01", 0.0, 4e9, ())
     told: dict[str, str | bytes] = {PRINCIPAL_KEY: "spiffe://home.alice/user/home.alice/una"}
     context.enter(context.CallContext(peer, "r1", "/collective.v1.files.Files/Stat", told))

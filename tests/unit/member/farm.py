@@ -20,7 +20,7 @@ from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.challenger import Challenger
@@ -32,8 +32,8 @@ from collective.member.care.sampling import Sampler
 from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
-from collective.member.files.file_copies import Copies
-from collective.member.files.interrupted_copies import InterruptedCopies
+from collective.member.files.copying import MemberCopying
+from collective.member.files.interrupted_copying import InterruptedCopying
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
@@ -268,11 +268,11 @@ class Scene:
     farm: Farm
     files: MemberFiles
     whole: WholeFiles
-    copies: Copies
+    copying: MemberCopying
     metrics: MemberMetrics
     wakes: Wakes
     complaints: Complaints
-    interrupted: InterruptedCopies
+    interrupted: InterruptedCopying
     in_process: InProcess
 
     def admission(self, certificates_seen: CertificatesSeen | None = None) -> Admission:
@@ -280,7 +280,7 @@ class Scene:
             DOMAIN,
             self.metrics,
             self.world.clock,
-            Inbound(no_peers(), tallies(), self.world.clock),
+            PeerCallLimits(no_peers(), tallies(), self.world.clock),
             certificates_seen=certificates_seen,
         )
 
@@ -379,20 +379,23 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
         )
         owners = directory(files)
         engines = OneEngine(engine)
-        interrupted = InterruptedCopies(world.clock)
-        whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners, interrupted)
+        interrupted = InterruptedCopying(world.clock)
+        whole, copying = (
+            WholeFiles(OWN, engines, owners),
+            MemberCopying(OWN, engines, owners, interrupted),
+        )
         yield Scene(
             world,
             catalog,
             farm,
             files,
             whole,
-            copies,
+            copying,
             metrics,
             wakes,
             complaints,
             interrupted,
-            InProcess(OWN, owners, engines, copies, InlinePool()),
+            InProcess(OWN, owners, engines, copying, InlinePool()),
         )
     finally:
         await catalog.close()

@@ -25,12 +25,12 @@ from collective.model.transfers import (
     SignedTicket,
 )
 from collective.rpc.conversions import transfers as convert
-from collective.rpc.decoding import parse_message
-from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1 import reads as reads_pb
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 from collective.rpc.remote.answers import taken
+from collective.rpc.wire.decoding import parse_message
+from collective.rpc.wire.encoding import encode
 
 DOMAIN = Domain("home.alice")
 COORDINATOR = SpiffeId.coordinator(DOMAIN)

@@ -13,7 +13,7 @@ from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
 from collective.model.transfers import SignedTicket
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.checking import check_ticket
 from collective.transfer.tickets.refusals import TicketExpiredError
@@ -31,7 +31,7 @@ class Hop:
         self.world = world
         self.identity = world.table.identity(NodeId("a"))
         self.clock = ManualClock(world.clock.wall_s() + wrong_by_s)
-        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
+        self.memory = DurableMemory(str(folder / "memory.json"), REAL)
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.hear()
 

@@ -19,13 +19,13 @@ from collective.catalog.decisions.cursors import (
 )
 from collective.catalog.decisions.names import absent, refuse_peer
 from collective.catalog.sqlite.changes import rows as change_rows
-from collective.catalog.sqlite.changes.bell import RingingWaiter
+from collective.catalog.sqlite.changes.change_notifier import NotifiedWaiter
 from collective.catalog.sqlite.names.datastores import copies_for
 from collective.catalog.sqlite.names.entries import load_entry
 from collective.catalog.sqlite.names.listing import weigh
 from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.catalog_life_rows import past_of
 from collective.catalog.sqlite.store.engine import Engine
-from collective.catalog.sqlite.store.lives import past_of
 from collective.core import limits
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -108,13 +108,13 @@ class SqliteChanges:
             entries[path] = entry
         return len(told), entries
 
-    def waiting(self, folder: FilePath) -> AbstractContextManager[RingingWaiter]:
+    def waiting(self, folder: FilePath) -> AbstractContextManager[NotifiedWaiter]:
         """Return what enters as one who waits for a change in ``folder``."""
-        return self._engine.writer.bell.waiting(folder)
+        return self._engine.writer.notifier.waiting(folder)
 
     def end_waits(self) -> None:
         """Have nobody wait any more."""
-        self._engine.writer.bell.ring_all(is_last=True)
+        self._engine.writer.notifier.notify_all(is_last=True)
 
     async def prune(self) -> bool:
         """Drop some of the oldest changes that are beyond the bounds; return whether more are."""

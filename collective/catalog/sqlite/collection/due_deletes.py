@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.turns import even
+from collective.catalog.decisions.fair_shares import even
 from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import is_restored

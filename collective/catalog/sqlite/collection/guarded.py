@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.copies import is_surplus, next_look_ms, settled
-from collective.catalog.decisions.turns import even
+from collective.catalog.decisions.fair_shares import even
 from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite.collection.dooming import CORRUPT, FREE, GUARDED, doom
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk, load_chunks, present_facts

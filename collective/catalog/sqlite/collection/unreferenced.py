@@ -24,8 +24,8 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.fair_shares import even, slices
 from collective.catalog.decisions.leases import given_up
-from collective.catalog.decisions.turns import even, slices
 from collective.catalog.interface.values import Claimed
 from collective.catalog.sqlite.collection.dooming import doom_chunk, forget_removed
 from collective.catalog.sqlite.collection.due_deletes import forget_deleted, hand_out
@@ -33,7 +33,7 @@ from collective.catalog.sqlite.copies.quarantine import forget_on_removed
 from collective.catalog.sqlite.files.recording import clear_extents, clear_upload
 from collective.catalog.sqlite.files.upload_rows import COMMITTED, COMMITTED_UNCLEARED
 from collective.catalog.sqlite.names.policies import lower
-from collective.catalog.sqlite.names.quotas import beyond_quota
+from collective.catalog.sqlite.names.quota_rows import beyond_quota
 from collective.catalog.sqlite.nodes.removal import forget_copies
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import COLLECTED, RETIRED, is_restored

@@ -8,11 +8,11 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.sight import read_whole, readable_tops
+from collective.catalog.decisions.visibility import read_whole, readable_tops
 from collective.catalog.decisions.weights import Weight
 from collective.catalog.sqlite.copies.chunk_health import count_chunks
 from collective.catalog.sqlite.names.folders import folder_at
-from collective.catalog.sqlite.names.quotas import weigh
+from collective.catalog.sqlite.names.quota_rows import weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import WHOLE
 from collective.catalog.sqlite.store.engine import Engine

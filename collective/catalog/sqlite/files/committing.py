@@ -18,7 +18,7 @@ from collective.catalog.sqlite.names.entries import COUNTED_AT_ONCE, Changed, lo
 from collective.catalog.sqlite.names.folders import count_below
 from collective.catalog.sqlite.names.name_removal import leaf_at, retire
 from collective.catalog.sqlite.names.policies import unsettle
-from collective.catalog.sqlite.names.quotas import require_room, weigh
+from collective.catalog.sqlite.names.quota_rows import make_room, weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import AT_COMMIT, CURRENT, FILE
 from collective.catalog.sqlite.store.writer import Transaction
@@ -44,7 +44,7 @@ def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | N
     datastore = datastore_of(tx.db, found.path)
     is_more = outgrows(more, reserved_bytes=found.reserved, credit_bytes=found.credit)
     also_open = is_more or datastore != found.datastore
-    require_room(tx, datastore, more, upload=found.id, also_open=also_open)
+    make_room(tx, datastore, more, upload=found.id, also_open=also_open)
 
 
 def flip(

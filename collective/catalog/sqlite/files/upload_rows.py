@@ -1,9 +1,11 @@
 """Rows of uploads: which there are, whose, and whether they may go on."""
 
+# ruff: noqa: S608 - statements are put together from constants of this file alone
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.uploads import UploadState, gone, require_active
@@ -16,6 +18,8 @@ from collective.model.rights import Right
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = (int(state) for state in UploadState)
 """States of an upload, as statements have them."""
+IS_OPEN: Final = f"state = {ACTIVE}"
+"""A literal: SQLite would plan a statement anew at each use whose parameter decides about an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,25 @@ def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[Upl
     decider.require(Right.WRITE, found.path)
     require_active(found.state, found.expires_ms, tx.now_ms)
     return found, decider
+
+
+def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
+    """Note that its client is at work: an open upload and its reservation live for ``life_s`` on."""
+    tx.run(
+        f"UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ? AND {IS_OPEN}",
+        tx.now_ms,
+        tx.now_ms + int(life_s * 1000),
+        upload,
+    )
+
+
+def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
+    """Let no upload live longer than ``life_s`` from now: a clock that was ahead gave more."""
+    latest_ms = tx.now_ms + int(life_s * 1000)
+    for state in (ACTIVE, COMMITTED):
+        tx.run(
+            "UPDATE uploads SET expires_ms = ?1 WHERE id IN"
+            f" (SELECT id FROM uploads WHERE state = {state} AND expires_ms > ?1 LIMIT ?2)",
+            latest_ms,
+            limit,
+        )

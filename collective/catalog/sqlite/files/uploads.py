@@ -45,16 +45,13 @@ from collective.catalog.sqlite.files.upload_rows import (
     SELECT_UPLOAD,
     UploadRow,
     active_upload,
+    keep_alive,
     load_upload,
     upload_row,
 )
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.names.entries import Changed, check_condition, counted
-from collective.catalog.sqlite.names.quotas import (
-    keep_alive,
-    require_place,
-    reserve,
-)
+from collective.catalog.sqlite.names.quota_rows import make_place, reserve
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import AT_COMMIT, OPEN
@@ -116,7 +113,7 @@ class SqliteUploads:
             decider.require(Right.WRITE, path)
             _, existing = target_of(tx, path)
             check_condition(tx.db, path, existing[1] if existing else None, condition)
-            require_place(tx, caller)
+            make_place(tx, caller)
             copies = copies_for(tx.db, path, settings.copies)
             datastore = datastore_of(tx.db, path)
             modified_ms, modified_ns, mode = rows.attribute_columns(attributes, 0)

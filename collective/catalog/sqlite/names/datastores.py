@@ -22,12 +22,12 @@ from collective.catalog.decisions.datastores import (
     there_already,
     unsettles_policy,
 )
-from collective.catalog.decisions.sight import read_whole
+from collective.catalog.decisions.visibility import read_whole
 from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.names import policies
 from collective.catalog.sqlite.names.folders import add_folders
 from collective.catalog.sqlite.names.policies import unsettle
-from collective.catalog.sqlite.names.quotas import require_room
+from collective.catalog.sqlite.names.quota_rows import make_room
 from collective.catalog.sqlite.people.grants import drop_grant, insert_grants
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
@@ -204,7 +204,7 @@ def moved(
     if target == entry:
         tx.run(_INSERT, entry, 0, 0)
     else:
-        require_room(tx, target, charge_bytes)
+        make_room(tx, target, charge_bytes)
 
 
 def check_disposal(tx: Transaction, caller: Call, path: FilePath, entry: int) -> None:

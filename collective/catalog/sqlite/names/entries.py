@@ -13,7 +13,7 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.names import require_condition
-from collective.catalog.decisions.sight import as_seen
+from collective.catalog.decisions.visibility import as_seen
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.engine import Engine

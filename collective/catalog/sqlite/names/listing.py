@@ -15,7 +15,7 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.names import absent
-from collective.catalog.decisions.sight import (
+from collective.catalog.decisions.visibility import (
     is_shown_whole,
     names_shown,
     only_that_it_is,

@@ -19,7 +19,7 @@ from collective.catalog.sqlite.names.datastores import datastore_of
 from collective.catalog.sqlite.names.entries import check_condition
 from collective.catalog.sqlite.names.folders import Measure, folder_at, tighten
 from collective.catalog.sqlite.names.name_removal import delete, leaf_at
-from collective.catalog.sqlite.names.quotas import weigh
+from collective.catalog.sqlite.names.quota_rows import weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import ROOT
 from collective.catalog.sqlite.store.writer import Transaction

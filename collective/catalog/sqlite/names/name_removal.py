@@ -15,7 +15,7 @@ from typing import Any, Final
 from collective.catalog.decisions.weights import FOLDER, Weight
 from collective.catalog.sqlite.names.datastores import disown
 from collective.catalog.sqlite.names.folders import count_below
-from collective.catalog.sqlite.names.quotas import WEIGHT_COLUMNS, weigh, weight_from
+from collective.catalog.sqlite.names.quota_rows import WEIGHT_COLUMNS, weigh, weight_from
 from collective.catalog.sqlite.store.rows import LEAVES, RETIRED
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.paths import FilePath

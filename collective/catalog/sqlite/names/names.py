@@ -19,7 +19,7 @@ from collective.catalog.decisions.names import (
     require_removable,
     takes_tree,
 )
-from collective.catalog.decisions.sight import as_seen, knows_all_of, only_that_it_is
+from collective.catalog.decisions.visibility import as_seen, knows_all_of, only_that_it_is
 from collective.catalog.decisions.weights import FOLDER
 from collective.catalog.sqlite.changes.rows import note_change
 from collective.catalog.sqlite.files.committing import put_in_place, target_of
@@ -48,7 +48,7 @@ from collective.catalog.sqlite.names.listing import list_page
 from collective.catalog.sqlite.names.moving import fitting, give_way, movable, parent_of, rename
 from collective.catalog.sqlite.names.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.names.policies import unsettle
-from collective.catalog.sqlite.names.quotas import charge_at, require_room, weigh
+from collective.catalog.sqlite.names.quota_rows import charge_at, make_room, weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import CURRENT, DATASTORE, LEAVES, LINK, ROOT
@@ -145,7 +145,7 @@ class SqliteNames:
                 target,
             )
             version = tx.db.last_insert_rowid()
-            require_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
+            make_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
             entry = put_in_place(tx, path, LINK, version, parent, existing)
             tx.audit(caller, "write", str(path), "a symbolic link")
             return as_seen(decider, load_entry(tx.db, entry, path, 0))
@@ -190,12 +190,12 @@ class SqliteNames:
         """Return one entry as far as the caller may know it."""
 
         def work(db: apsw.Connection) -> Entry:
-            sight = self._engine.decider(caller).require_sight(path)
+            visibility = self._engine.decider(caller).require_visible(path)
             refuse_peer(path)
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
-            if not knows_all_of(sight, path):
+            if not knows_all_of(visibility, path):
                 return only_that_it_is(path, rows.KINDS[found[1]])
             copies = copies_for(db, path, self._engine.settings.copies)
             return load_entry(db, found[0], path, copies)
@@ -207,7 +207,7 @@ class SqliteNames:
 
         def work(_: apsw.Connection) -> Right:
             decider = self._engine.decider(caller)
-            decider.require_sight(path)
+            decider.require_visible(path)
             refuse_peer(path)
             return decider.rights(path)
 
@@ -220,7 +220,7 @@ class SqliteNames:
 
         def work(db: apsw.Connection) -> EntryPage:
             decider = self._engine.decider(caller)
-            decider.require_sight(path)
+            decider.require_visible(path)
             refuse_peer(path)
             copies = self._engine.settings.copies
             return list_page(
@@ -338,5 +338,5 @@ def _add_folders(
         names = names[1:]
     if not names:
         return parent
-    require_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
+    make_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
     return add_folders(tx, parent, names, attributes)

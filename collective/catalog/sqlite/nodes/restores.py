@@ -24,14 +24,23 @@ from collective.catalog.decisions.adoption import (
     to_bring_back,
     to_replace,
 )
+from collective.catalog.decisions.catalog_lives import (
+    Past,
+    has_been_at,
+    is_told_by_numbers,
+    learned,
+)
 from collective.catalog.decisions.generations import leap
-from collective.catalog.decisions.lives import Past, has_been_at, is_told_by_numbers, learned
 from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.copies.quarantine import skip_generations
 from collective.catalog.sqlite.people.keys import store_issued
 from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.catalog_life_rows import (
+    note_lost,
+    past_of,
+    was_restored_since_start,
+)
 from collective.catalog.sqlite.store.engine import Engine
-from collective.catalog.sqlite.store.lives import note_lost, past_of, was_restored_since_start
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.calls import Call

@@ -4,7 +4,7 @@ A data dir that was copied file by file while a process wrote it (``tar`` of a s
 a database and a write-ahead log of different moments, which can pass every check of SQLite's.  What a copy
 cannot have is the number and the time of change of the original files.  So a process that takes a data
 dir writes a *mark*, a small file that it does not touch again, and then the *record*: the mark's
-identity, the database's inode, and a stamp that the database gets as well (``lives``).
+identity, the database's inode, and a stamp that the database gets as well (``catalog_life_rows``).
 
 * ``catalog.mark-<hex>``: the mark; named anew each time, so that the record always names one that is there.
 * ``catalog.place``: the record, JSON, replaced as a whole.

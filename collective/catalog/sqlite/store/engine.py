@@ -18,12 +18,13 @@ from collective.catalog.decisions.refusals import Counted, RefusalBook
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.audit.retention import Retention
 from collective.catalog.sqlite.audit.trimming import drop
+from collective.catalog.sqlite.audit.writing import write_refusal
 from collective.catalog.sqlite.files.leases import Leases
 from collective.catalog.sqlite.store.checkpoints import Checkpoints
 from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.emergency_reserve import EmergencyReserve
 from collective.catalog.sqlite.store.inspection import Inspection
 from collective.catalog.sqlite.store.opening import Opened
-from collective.catalog.sqlite.store.reserve import Reserve
 from collective.catalog.sqlite.store.snapshot import Snapshots
 from collective.catalog.sqlite.store.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock
@@ -64,7 +65,7 @@ class Engine:
         lock: DiskLock,
         world: World,
         settings: CatalogSettings,
-        reserve: Reserve,
+        reserve: EmergencyReserve,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
         self._is_ending = False
@@ -338,25 +339,4 @@ def _move_log(db: apsw.Connection) -> bool:
 
 
 def _write_refusals(tx: Transaction, refusals: Sequence[tuple[Counted, int, str]]) -> Sequence[int]:
-    return [_write_refusal(tx, *one) for one in tx.unspent(refusals)]
-
-
-def _write_refusal(tx: Transaction, counted: Counted, count: int, detail: str) -> int:
-    """Write the row of a refusal, or bring it up to date; return its id."""
-    refusal = counted.refusal
-    if counted.row is not None:
-        tx.run("UPDATE audit SET refusals = ?, detail = ? WHERE id = ?", count, detail, counted.row)
-        if tx.db.changes():
-            return counted.row
-    tx.run(
-        "INSERT INTO audit (at_ms, actor, action, target, detail, request_id, refusals)"
-        " VALUES (?,?,?,?,?,?,?)",
-        counted.first_ms,
-        refusal.actor,
-        refusal.action,
-        refusal.target,
-        detail,
-        refusal.request_id,
-        count,
-    )
-    return tx.db.last_insert_rowid()
+    return [write_refusal(tx.db, *one) for one in tx.unspent(refusals)]

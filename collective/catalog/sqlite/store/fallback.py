@@ -15,15 +15,16 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from collective.catalog.decisions.generations import Leap
+from collective.catalog.sqlite.audit.writing import write_row
 from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
+from collective.catalog.sqlite.store.catalog_life_rows import end_life
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.immediate import immediate
-from collective.catalog.sqlite.store.lives import end_life
 from collective.catalog.sqlite.store.snapshot import (
     FOLDER,
     Pair,
@@ -160,11 +161,8 @@ def become_restored(
         after: Place | None = FIRST
         while after is not None:
             after = guard_again(db, after, GUARDED_AT_ONCE)
-        db.execute(
-            "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-            " SELECT ?, 'coordinator', 'restored', catalog_id, ?, '' FROM state",
-            (int(now_s * 1000), detail),
-        )
+        row: Any = db.execute("SELECT catalog_id FROM state").fetchone()
+        write_row(db, int(now_s * 1000), "coordinator", "restored", row[0], detail)
 
 
 def _aside(folder: str, name: str, now_s: float) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import leap
+from collective.catalog.sqlite.store.catalog_life_rows import begin_life
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.catalog.sqlite.store.custody import DATABASE, Custody, Origin, Record, judge
 from collective.catalog.sqlite.store.fallback import (
@@ -26,7 +27,6 @@ from collective.catalog.sqlite.store.fallback import (
     set_aside,
     set_aside_newer,
 )
-from collective.catalog.sqlite.store.lives import begin_life
 from collective.catalog.sqlite.store.migrations import (
     APPLICATION_ID,
     migrate,

@@ -10,8 +10,7 @@ import apsw
 from collective.catalog.interface.values import Health
 from collective.catalog.sqlite.copies.repair import end_repair
 from collective.catalog.sqlite.files.recording import end_upload
-from collective.catalog.sqlite.files.upload_rows import ACTIVE
-from collective.catalog.sqlite.names.quotas import expire_in_time
+from collective.catalog.sqlite.files.upload_rows import ACTIVE, expire_in_time
 from collective.catalog.sqlite.nodes.removal import Removal, lift_marks
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.online_backup import copy_database, is_sound

@@ -20,7 +20,8 @@ import apsw
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.catalog.decisions.changes import Touched
-from collective.catalog.sqlite.changes.bell import Bell
+from collective.catalog.sqlite.audit.writing import write_row
+from collective.catalog.sqlite.changes.change_notifier import ChangeNotifier
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.custody import Custody
 from collective.catalog.sqlite.store.rows import load_grants
@@ -172,21 +173,8 @@ class Transaction:
         *,
         row: int | None = None,
     ) -> int:
-        """Write the audit row of what ``actor`` did, who need be no caller; return its id.
-
-        ``row``: the one that an earlier step of the same work wrote; it gets the new detail, if it is
-        there still.
-        """
-        if row is not None:
-            self.db.execute("UPDATE audit SET detail = ? WHERE id = ?", (detail, row))
-            if self.db.changes():
-                return row
-        self.db.execute(
-            "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-            " VALUES (?,?,?,?,?,?)",
-            (self.now_ms, actor, action, target, detail, request_id),
-        )
-        return self.db.last_insert_rowid()
+        """Write the audit row of what ``actor`` did, who need be no caller; see :func:`write_row`."""
+        return write_row(self.db, self.now_ms, actor, action, target, detail, request_id, row=row)
 
 
 Operation = Callable[[Transaction], T]
@@ -247,7 +235,7 @@ class Writer:
         self.totals = Deltas()
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
-        self.bell: Final = Bell()
+        self.notifier: Final = ChangeNotifier()
         """Rung on the writer's thread for what became durable."""
         self.doubts = 0
         """How often a node was put in doubt since the start."""
@@ -328,16 +316,16 @@ class Writer:
                 if done.transaction is not None:
                     done.transaction.end(durable=done.error is None)
             _answer(tried)
-            self._ring(tried, has_new_rights=self.book is not book)
+            self._notify(tried, has_new_rights=self.book is not book)
 
-    def _ring(self, tried: Sequence[_Job], *, has_new_rights: bool) -> None:
+    def _notify(self, tried: Sequence[_Job], *, has_new_rights: bool) -> None:
         """Wake those who watch what changed durably."""
         if has_new_rights:
-            self.bell.ring_all()
+            self.notifier.notify_all()
             return
         for done in tried:
             if done.error is None and done.transaction is not None:
-                self.bell.ring(done.transaction.touched)
+                self.notifier.notify(done.transaction.touched)
 
     def _put_back(self, untried: Sequence[_Job]) -> None:
         """Have what a full batch left out form the next one, before what came later."""

@@ -11,16 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from collective.client.file_copies import FileCopies
+from collective.client.copying import Copying
 from collective.client.files.interface import Files
 from collective.client.files.owned import OwnedFiles
 from collective.client.names import Names
-from collective.client.session import Session
+from collective.client.transfer_session import TransferSession
 from collective.core.errors import CollectiveError
 from collective.core.ids import Domain, LeaseId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import Pool
-from collective.member.files.file_copies import Copies
+from collective.member.files.copying import MemberCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.name_directory import NameDirectory
 from collective.member.files.whole_files import Engines
@@ -43,7 +43,7 @@ class InProcess:
         own: SpiffeId,
         owners: MemberDirectory,
         engines: Engines,
-        copies: Copies,
+        copying: MemberCopying,
         pool: Pool,
     ) -> None:
         """Carry bytes as ``own``, of the files that ``owners`` know.
@@ -53,13 +53,13 @@ class InProcess:
         self._own = own
         self._owners = owners
         self._engines = engines
-        self._copies = copies
+        self._copying = copying
         self._pool = pool
 
     def files(self, call: Call) -> Files:
         """Return the files as the principal of ``call`` may use them; they hold nothing to be closed."""
         return OwnedFiles(
-            _Owners(self._own, self._owners, self._engines, self._copies, self._pool, call)
+            _Owners(self._own, self._owners, self._engines, self._copying, self._pool, call)
         )
 
 
@@ -71,7 +71,7 @@ class _Owners:
         own: SpiffeId,
         owners: MemberDirectory,
         engines: Engines,
-        copies: Copies,
+        copying: MemberCopying,
         pool: Pool,
         call: Call,
     ) -> None:
@@ -80,7 +80,7 @@ class _Owners:
         self._pool = pool
         self._call = replace(call, carrier=own)
         self._names = Names(NameDirectory(owners), call)
-        self._copies = _Copies(copies, call)
+        self._copying = _Copying(copying, call)
         self._found: dict[Domain | None, _Owner] = {}
 
     async def of(self, path: FilePath) -> _Owner:
@@ -90,7 +90,7 @@ class _Owners:
         found = self._found.get(domain)
         if found is None or found.session.reads is not files.reads:  # peered anew, perhaps
             engine = self._engines.engine_for(path)
-            session = Session(
+            session = TransferSession(
                 uploads=files.uploads,
                 reads=files.reads,
                 call=self._call,
@@ -105,14 +105,14 @@ class _Owners:
             found = self._found[domain] = _Owner(self._names, session)
         return found
 
-    async def copies(
+    async def copying(
         self,
         _source: FilePath,
         _target: FilePath,
         _on_carried: Callable[[CollectiveError], None] | None,
-    ) -> FileCopies:
+    ) -> Copying:
         """Return what makes copies, from whichever member to whichever."""
-        return self._copies
+        return self._copying
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _Owner:
     """A member, whose paths are here what they are to the directory."""
 
     names: Names
-    session: Session
+    session: TransferSession
 
     def there(self, path: FilePath) -> FilePath:
         return path
@@ -153,8 +153,8 @@ class _Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copies:
-    copies: Copies
+class _Copying:
+    copying: MemberCopying
     call: Call
 
     async def copy(
@@ -167,9 +167,9 @@ class _Copies:
         progress: Progress | None = None,
     ) -> tuple[Entry, bool]:
         if unless_same:
-            same = await self.copies.same(self.call, source, target)
+            same = await self.copying.same(self.call, source, target)
             if same is not None:
                 return same, True
-        return await self.copies.copy(
+        return await self.copying.copy(
             self.call, source, target, condition, progress=progress
         ), False

@@ -21,7 +21,7 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
-from collective.rpc.remote.file_copies import RemoteCopies
+from collective.rpc.remote.copying import RemoteCopying
 
 FILE, DIRECTORY, LINK = EntryKind.FILE, EntryKind.DIRECTORY, EntryKind.LINK
 
@@ -125,8 +125,8 @@ class Tree:
 
     async def run(self, source: str, target: str) -> Record:
         record = Record(None)
-        names, copies = cast("Names", self), cast("RemoteCopies", self)
-        await TreeCopy(names, names, copies, record, None).run(p(source), p(target))
+        names, copying = cast("Names", self), cast("RemoteCopying", self)
+        await TreeCopy(names, names, copying, record, None).run(p(source), p(target))
         return record
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collective.client.disk.things import FileState
-from collective.client.local.upload_notes import UploadNote
+from collective.client.disk.local_entries import FileState
+from collective.client.single_file.upload_notes import UploadNote
 from collective.client.trees.notes import RootNote, TreeNotes
 from collective.core.ids import Domain, UploadId, UploadKey
 from collective.core.paths import FilePath

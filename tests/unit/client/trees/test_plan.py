@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collective.client.disk.attributes import WantedAttributes
-from collective.client.disk.things import FileState, Kind, Thing
+from collective.client.disk.local_entries import FileState, Kind, LocalEntry
 from collective.client.trees.plan import Do, get_step, missing_attributes, put_step
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
@@ -14,10 +14,10 @@ from collective.model.entries import Entry, EntryKind
 
 PATH = FilePath.parse("/s/x")
 STATE = FileState(size_bytes=5, modified_ns=7, changed_ns=9, inode=11)
-FILE = Thing(Kind.FILE, 0o640, STATE)
-LINK = Thing(Kind.LINK, 0o777, STATE, b"there")
-FOLDER = Thing(Kind.DIRECTORY, 0o750, STATE)
-FIFO = Thing(Kind.FIFO, 0o600, STATE)
+FILE = LocalEntry(Kind.FILE, 0o640, STATE)
+LINK = LocalEntry(Kind.LINK, 0o777, STATE, b"there")
+FOLDER = LocalEntry(Kind.DIRECTORY, 0o750, STATE)
+FIFO = LocalEntry(Kind.FIFO, 0o600, STATE)
 ABSENT, SEEN_ONLY = None, Entry(PATH, EntryKind.FILE)
 ENTRY = Entry(PATH, EntryKind.FILE, size_bytes=5, modified_ns=7, mode=0o640, version=3)
 LONGER = Entry(PATH, EntryKind.FILE, size_bytes=6, modified_ns=7, mode=0o640, version=3)
@@ -31,7 +31,7 @@ PEER = Entry(PATH, EntryKind.PEER)
 
 
 @pytest.mark.parametrize(
-    ("thing", "entry", "is_sent", "step"),
+    ("local", "entry", "is_sent", "step"),
     [
         (FILE, ABSENT, False, Do.CARRY),
         (FILE, SEEN_ONLY, False, Do.CARRY),
@@ -55,25 +55,25 @@ PEER = Entry(PATH, EntryKind.PEER)
         (FOLDER, LINKED, False, ConflictError),
         (FIFO, ABSENT, False, UsageError),
         (FIFO, ENTRY, False, UsageError),
-        (Thing(Kind.DEVICE, 0, STATE), ABSENT, False, UsageError),
-        (Thing(Kind.SOCKET, 0, STATE), ABSENT, False, UsageError),
+        (LocalEntry(Kind.DEVICE, 0, STATE), ABSENT, False, UsageError),
+        (LocalEntry(Kind.SOCKET, 0, STATE), ABSENT, False, UsageError),
     ],
 )
 def test_put(
-    thing: Thing, entry: Entry | None, is_sent: bool, step: Do | type[CollectiveError]
+    local: LocalEntry, entry: Entry | None, is_sent: bool, step: Do | type[CollectiveError]
 ) -> None:
     if isinstance(step, Do):
-        assert put_step(thing, entry, is_sent=is_sent) is step
+        assert put_step(local, entry, is_sent=is_sent) is step
     else:
         with pytest.raises(step):
-            put_step(thing, entry, is_sent=is_sent)
+            put_step(local, entry, is_sent=is_sent)
 
 
 WANTED = WantedAttributes(7, 0o640)
 
 
 @pytest.mark.parametrize(
-    ("entry", "thing", "step"),
+    ("entry", "local", "step"),
     [
         (ENTRY, None, Do.CARRY),
         (ENTRY, FILE, Do.COMPARE),
@@ -97,12 +97,12 @@ WANTED = WantedAttributes(7, 0o640)
         (PEER, None, UsageError),
     ],
 )
-def test_get(entry: Entry, thing: Thing | None, step: Do | type[CollectiveError]) -> None:
+def test_get(entry: Entry, local: LocalEntry | None, step: Do | type[CollectiveError]) -> None:
     if isinstance(step, Do):
-        assert get_step(entry, thing, WANTED) is step
+        assert get_step(entry, local, WANTED) is step
     else:
         with pytest.raises(step):
-            get_step(entry, thing, WANTED)
+            get_step(entry, local, WANTED)
 
 
 def test_a_link_with_another_time_is_dated_alone() -> None:

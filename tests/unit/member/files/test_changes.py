@@ -43,7 +43,7 @@ class Quiet:
     def waiting(self, _folder: FilePath) -> Iterator[Quiet]:
         yield self
 
-    async def rung(self, until_s: float) -> bool:
+    async def notified(self, until_s: float) -> bool:
         self.until_s.append(until_s)
         await self.bell.wait()
         return False

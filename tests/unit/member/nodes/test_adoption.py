@@ -33,14 +33,14 @@ from collective.pki.revocation import RevocationSet
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.node.coordinator_keys import CoordinatorKeys
-from collective.roles.node.node_memory import NodeMemory
-from collective.rpc import context
+from collective.roles.node.durable_memory import DurableMemory
 from collective.rpc.conversions.node_registry import position_from, position_message, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
+from collective.rpc.server import context
 from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import beat, service
+from tests.unit.member.nodes.test_heartbeats import beat, service
 from tests.unit.member.own import Revoked
 from tests.worlds import REAL
 
@@ -53,7 +53,7 @@ class OldNode:
     """A node that obeyed the lost catalogue, with its memory on disk and its keys."""
 
     identity: SpiffeId
-    memory: NodeMemory
+    memory: DurableMemory
     keys: CoordinatorKeys
     key_digest: bytes = b"k" * 32
     store_uuid: str = "ab" * 16
@@ -106,7 +106,7 @@ class Lost:
         )
 
     async def node(self, identity: SpiffeId) -> OldNode:
-        memory = NodeMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
+        memory = DurableMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
         await memory.load()
         seen = StatedPosition(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
         await memory.heard(seen, 0, None)
@@ -115,7 +115,7 @@ class Lost:
     async def ahead(self, name: str, *, epoch: int, sequence: int = 0, file: str = "") -> OldNode:
         """Return an enrolled node that was told of a future of this catalogue, under another key."""
         ours = await self.here.catalog.restores.position()
-        memory = NodeMemory(str(self.folder / f"{file or name}.json"), REAL)
+        memory = DurableMemory(str(self.folder / f"{file or name}.json"), REAL)
         await memory.load()
         held = Position(ours.catalog_id, epoch, sequence, "ab" * 16)
         await memory.heard(StatedPosition(held, b"of a key that is gone"), 0, None)

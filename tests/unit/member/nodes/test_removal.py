@@ -14,7 +14,7 @@ from collective.model.calls import Call
 from collective.model.nodes import NodeState
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import Gate, revocations_of
+from tests.unit.member.nodes.test_heartbeats import Gate, revocations_of
 
 A = NodeId("a")
 

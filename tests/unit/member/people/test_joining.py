@@ -26,8 +26,8 @@ from collective.pki import certificates
 from collective.pki.certificates import Certified
 from collective.pki.invite_code import InviteCode
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
-from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
+from collective.rpc.server import context
 from tests.unit.member.alone import NO_INVITING
 from tests.unit.member.joiners import ALICE, OPERATOR, World, failure, node
 from tests.unit.member.own import Shown

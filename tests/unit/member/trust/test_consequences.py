@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collective.cli.identities import revoked_lines
+from collective.cli.identity_devices import revoked_lines
 from collective.core.errors import ConflictError
 from collective.core.ids import GlobalId, SpiffeId
 from collective.core.paths import FilePath

@@ -41,7 +41,7 @@ from collective.pki.certificates import Certified
 from collective.pki.invite_code import InviteCode
 from collective.pki.revocation import RevocationSet, key_entry
 from collective.pki.trust import TrustStore
-from collective.rpc.identity import PeerGate
+from collective.rpc.tls.gate import PeerGate
 from tests.unit.member.cluster import record
 from tests.unit.member.own import Own, joining_over, lone, own_leaf, renewals_over
 from tests.worlds import REAL, world_of

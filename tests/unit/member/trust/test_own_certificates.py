@@ -20,7 +20,7 @@ from collective.pki import rotation
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.roles.coordinator.personas import Personas
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from tests.worlds import LINKS, REAL, world_of
 
 DOMAIN = Domain("home.alice")
@@ -94,11 +94,11 @@ async def test_a_renewal_keeps_key_and_root_and_says_nothing_of_cas(tmp_path: Pa
 class Keeper:
     """Keeps connections, and notes which certificate was shown when it had to retire them."""
 
-    personas: Personas
+    configs: HandshakeConfigs
     retired: list[Credentials] = field(default_factory=list)
 
     def retire(self) -> None:
-        self.retired.append(self.personas.credentials)
+        self.retired.append(self.configs.credentials)
 
 
 async def test_who_keeps_connections_retires_them_when_another_certificate_is_shown(
@@ -110,11 +110,11 @@ async def test_who_keeps_connections_retires_them_when_another_certificate_is_sh
         CertDir(str(tmp_path), MemberId("alice")), DOMAIN, (Address("127.0.0.1", 8001),)
     )
     found = await prepare(plan, await load_authorities(plan, world), world)
-    personas = Personas(found.credentials, found.trust, LINKS, clock)
-    own = OwnCertificates(plan, found, personas, world)
-    keepers = [Keeper(personas), Keeper(personas)]
-    personas.attach(keepers[0])
-    LINKS.dialer(personas.chunk_client, personas.gate).attach(keepers[1])
+    configs = HandshakeConfigs(found.credentials, found.trust, LINKS, clock)
+    own = OwnCertificates(plan, found, configs, world)
+    keepers = [Keeper(configs), Keeper(configs)]
+    configs.attach(keepers[0])
+    LINKS.dialer(configs.chunk_client, configs.gate).attach(keepers[1])
     await own.rotate(rotation.begin)
     assert [keeper.retired for keeper in keepers] == [[], []], (
         "other CAs alone change no connection"

@@ -12,11 +12,11 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
 from collective.model.nodes import Position
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
-from collective.roles.node.node_memory import Remembered, decode, encode, with_revocations
+from collective.roles.node.durable_memory import Remembered, decode, encode, with_revocations
 from collective.rpc.gen.collective.v1 import node as pb
 from tests.unit.member.cluster import DOMAIN, OWN
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import (
+from tests.unit.member.nodes.test_heartbeats import (
     OWN_KEY,
     OWN_SERIAL,
     Gate,

@@ -36,7 +36,7 @@ from collective.model.trust import Phase
 from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
 from collective.placement.node_states import Timers
-from collective.roles.coordinator.personas import Personas
+from collective.roles.coordinator.handshake_configs import HandshakeConfigs
 from tests.unit.member.cluster import record, report
 from tests.worlds import LINKS, world_of
 
@@ -72,7 +72,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     plan = CertificatePlan(place, DOMAIN, (Address("127.0.0.1", 8001),))
     found = await prepare(plan, await load_authorities(plan, world), world)
     own = OwnCertificates(
-        plan, found, Personas(found.credentials, found.trust, LINKS, clock), world
+        plan, found, HandshakeConfigs(found.credentials, found.trust, LINKS, clock), world
     )
     table = LiveNodes(DOMAIN, catalog.nodes, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()

@@ -34,7 +34,7 @@ from collective.model.audit import AuditRow, Refusal
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError, UntrustedError
 from collective.roles.coordinator.refusal_log import operation_of
-from collective.rpc.context import CallContext
+from collective.rpc.server.context import CallContext
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import OPERATOR, scene
 from tests.worlds import world_of

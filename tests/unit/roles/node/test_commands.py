@@ -27,11 +27,10 @@ from collective.model.transfers import PutAnswer
 from collective.pki.certificates import Certified
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.commands import COPIES_MAX, NodeService
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
-from collective.rpc.context import CallContext, enter
 from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1.node import (
     CatalogPosition,
@@ -42,6 +41,7 @@ from collective.rpc.gen.collective.v1.node import (
     DeleteCopiesRequest,
 )
 from collective.rpc.gen.collective.v1.transfer import PutResult, Route, SignedTicket
+from collective.rpc.server.context import CallContext, enter
 from collective.transfer.buffers import BufferPool
 from tests.worlds import REAL, world_of
 
@@ -89,7 +89,7 @@ class Bench:
         self.folder = folder
         self.store = store
         self.problems = Problems()
-        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
+        self.memory = DurableMemory(str(folder / "memory.json"), REAL)
         self.sender = Sender()
         self.pool = BufferPool(32 * MIB)
         self.clock = ManualClock()

@@ -25,12 +25,12 @@ from collective.pki.succession import Told
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
-from collective.roles.node.heartbeat_answer import CoordinatorWord
+from collective.roles.node.heartbeat_effects import HeartbeatEffects
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.node_memory import NodeMemory
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1 import Address as Message
@@ -137,7 +137,7 @@ class Bench:
         self.store = store
         self.coordinator = Coordinator()
         self.who = Who()
-        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
+        self.memory = DurableMemory(str(folder / "memory.json"), REAL)
         self.clock = ManualClock()
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.problems = Problems()
@@ -162,7 +162,7 @@ class Bench:
         self.heartbeat = Heartbeat(
             channel,
             facts,
-            CoordinatorWord(OWN, self.keys, self.memory, self, self, self.inventory),
+            HeartbeatEffects(OWN, self.keys, self.memory, self, self, self.inventory),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
@@ -500,7 +500,7 @@ async def test_a_full_disk_silences_no_heartbeat(bench: Bench, tmp_path: Path) -
     disk = FaultDisk()
     disk.make_dir("/node")
     await bench.memory.close()
-    bench.memory = NodeMemory("/node/memory.json", world_of(disk=disk))
+    bench.memory = DurableMemory("/node/memory.json", world_of(disk=disk))
     bench.state = DiskState.FULL
     bench.make()
     disk.faults.write_errno = errno.ENOSPC

@@ -7,7 +7,7 @@ import pytest
 
 from collective.core.clock import ManualClock
 from collective.roles.node.coordinator_keys import KEYS_KEPT, CoordinatorKeys
-from collective.roles.node.node_memory import NodeMemory
+from collective.roles.node.durable_memory import DurableMemory
 from tests.worlds import REAL
 
 
@@ -18,7 +18,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def keys(clock: ManualClock, tmp_path: Path) -> AsyncIterator[CoordinatorKeys]:
-    memory = NodeMemory(str(tmp_path / "memory.json"), REAL)
+    memory = DurableMemory(str(tmp_path / "memory.json"), REAL)
     yield CoordinatorKeys(clock, memory)
     await memory.close()
 

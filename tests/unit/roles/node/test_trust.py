@@ -16,7 +16,7 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.roles.node.identity import Identity
 from collective.roles.node.trust import NodeTrust
-from collective.rpc.identity import ALL_ROLES, PeerGate
+from collective.rpc.tls.gate import ALL_ROLES, PeerGate
 from tests.unit.pki.bundles import ALICES, BOBS, CAROL, CAROLS, CLOCK, ca_of
 from tests.unit.pki.forge import ALICE, BOB
 from tests.worlds import REAL

@@ -19,14 +19,14 @@ from typing import Final
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, PermissionDeniedError, UsageError
 from collective.core.ids import Domain, NodeId, SpiffeId
-from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_call_limits import PeerCallLimits
 from collective.member.metrics import MemberMetrics
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.calls import Call
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.refusal_log import operation_of
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 
 _PRINCIPAL_MAX_CHARS: Final = 512
 _FORWARDED: Final = frozenset(
@@ -96,12 +96,12 @@ class Admission:
         domain: Domain,
         metrics: MemberMetrics,
         clock: Clock,
-        inbound: Inbound,
+        call_limits: PeerCallLimits,
         *,
         seen: Callable[[SpiffeId, bytes], None] | None = None,
         certificates_seen: CertificatesSeen | None = None,
     ) -> None:
-        """Serve the member of ``domain``; ``inbound`` lets its peers in.
+        """Serve the member of ``domain``; ``call_limits`` let its peers in.
 
         ``seen`` is told of each caller and the digest of the CA that signed their certificate;
         ``certificates_seen`` may refuse them.
@@ -111,7 +111,7 @@ class Admission:
         self._domain = domain
         self._metrics = metrics
         self._clock = clock
-        self._inbound = inbound
+        self._call_limits = call_limits
 
     def call(self, operation: str, target: str) -> AbstractAsyncContextManager[Call]:
         """Frame a call of a user or the operator, or of a peer for its people.
@@ -164,13 +164,13 @@ class Admission:
         named = told if isinstance(told, str) else ""
         current.subject.principal = named[:_PRINCIPAL_MAX_CHARS]
         waits = current.method in _WAITING
-        self._inbound.enter(
+        self._call_limits.enter(
             peer.trust_domain, waits=waits
         )  # also what is refused below costs something
         try:
             principal = self._principal(current, named)
         except PermissionDeniedError as error:
-            self._inbound.leave(peer.trust_domain, error.code, waits=waits)
+            self._call_limits.leave(peer.trust_domain, error.code, waits=waits)
             raise
         return Call(
             principal=principal,
@@ -201,7 +201,7 @@ class Admission:
     def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
             waits = context.current().method in _WAITING
-            self._inbound.leave(call.via, result, waits=waits)
+            self._call_limits.leave(call.via, result, waits=waits)
 
     def peer(self, operation: str) -> Domain:
         """Return the peer whose coordinator makes the current exchange.
@@ -213,7 +213,7 @@ class Admission:
         current.about(operation, peer.trust_domain)
         if peer.trust_domain == self._domain or peer.role != "coordinator":
             raise PermissionDeniedError("Only coordinators of peers may call this.")
-        self._inbound.exchange(peer.trust_domain)
+        self._call_limits.exchange(peer.trust_domain)
         return peer.trust_domain
 
     async def own(self) -> Certified:

@@ -19,11 +19,11 @@ from collective.model.peers import PeeringAttempt, PeerState
 from collective.model.people import JoinAttempt
 from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.pki import certificates
-from collective.rpc import context
 from collective.rpc.conversions.joining import join_answer_message
 from collective.rpc.conversions.peering import bundle_from, bundle_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
+from collective.rpc.server import context
 
 _SOURCE_MAX: Final = 64
 _DIGEST_BYTES: Final = 32

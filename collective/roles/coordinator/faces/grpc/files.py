@@ -13,7 +13,6 @@ from collective.core.paths import FilePath
 from collective.member.files.name_directory import NameDirectory
 from collective.model.changes import Precondition, Removed
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc import context
 from collective.rpc.conversions.changes import since_message
 from collective.rpc.conversions.entries import (
     attributes_from,
@@ -24,6 +23,7 @@ from collective.rpc.conversions.entries import (
 from collective.rpc.conversions.rights import right_messages
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
+from collective.rpc.server import context
 
 _PAGE_DEFAULT = 1000
 _ANSWER_S: Final = 1.0

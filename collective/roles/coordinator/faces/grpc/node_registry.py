@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -11,7 +12,9 @@ import structlog
 from collective.core.errors import CollectiveError
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics
-from collective.member.nodes.registry import NodeRegistry
+from collective.member.nodes.bad_copy_reports import BadCopyReports
+from collective.member.nodes.heartbeats import Heartbeats
+from collective.member.nodes.inventories import Inventories
 from collective.model.nodes import InventoryPage, Whereabouts
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.addresses import address_messages
@@ -37,24 +40,43 @@ class Findable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """Whom else nodes deal with: the coordinator, wherever it is found, and the peers."""
+
+    own: Findable
+    peers: PeerBook
+
+    def add_to(self, answer: pb.HeartbeatResponse, known_digest: bytes) -> None:
+        """Put them into ``answer``, the peers only where they are others than ``known_digest`` tells."""
+        where = self.own.whereabouts
+        answer.coordinator_addresses = address_messages(where.coordinator)
+        answer.bootstrap_addresses = address_messages(where.bootstrap)
+        answer.peers_digest = self.peers.digest
+        if known_digest != answer.peers_digest:
+            answer.peers = [
+                pb.PeerAuthorities(domain=domain, ca_ders=list(ders), revoked=list(revoked))
+                for domain, ders, revoked in self.peers.told_to_nodes()
+            ]
+
+
 class RegistryService(pb.NodeRegistryBase):
-    """Adapts the registry of nodes."""
+    """Adapts what nodes report, and what they are answered."""
 
     def __init__(
         self,
-        registry: NodeRegistry,
+        heartbeats: Heartbeats,
+        inventories: Inventories,
+        bad_copies: BadCopyReports,
+        contacts: Contacts,
         admission: Admission,
         metrics: MemberMetrics,
-        peers: PeerBook,
-        own: Findable,
     ) -> None:
-        """Pass on to ``registry``; ``metrics`` count heartbeats.
-
-        Nodes are told of ``peers``, and where ``own`` is.
-        """
-        self._peers = peers
-        self._own = own
-        self._registry = registry
+        """Pass on what nodes say; ``contacts`` are told to them, and ``metrics`` count heartbeats."""
+        self._heartbeats = heartbeats
+        self._inventories = inventories
+        self._bad_copies = bad_copies
+        self._contacts = contacts
         self._admission = admission
         self._metrics = metrics
         self._log = structlog.get_logger("coordinator.registry")
@@ -63,22 +85,14 @@ class RegistryService(pb.NodeRegistryBase):
         """Take over a heartbeat and answer with keys, position and revocations."""
         node, peer = self._admission.node()
         try:
-            answer = await self._registry.heartbeat(peer, heartbeat_from(message))
+            answer = await self._heartbeats.answer(peer, heartbeat_from(message))
         except CollectiveError as error:
             self._metrics.heartbeats.labels(error.code).inc()
             self._log.warning("heartbeat_refused", node=node, why=error.message)
             raise
         self._metrics.heartbeats.labels("ok").inc()
         told = heartbeat_answer_message(answer)
-        where = self._own.whereabouts
-        told.coordinator_addresses = address_messages(where.coordinator)
-        told.bootstrap_addresses = address_messages(where.bootstrap)
-        told.peers_digest = self._peers.digest
-        if message.peers_digest != told.peers_digest:
-            told.peers = [
-                pb.PeerAuthorities(domain=domain, ca_ders=list(ders), revoked=list(revoked))
-                for domain, ders, revoked in self._peers.told_to_nodes()
-            ]
+        self._contacts.add_to(told, message.peers_digest)
         return told
 
     async def report_inventory(
@@ -87,13 +101,13 @@ class RegistryService(pb.NodeRegistryBase):
         """Compare a node's whole inventory, page by page, with the catalogue."""
         node, _ = self._admission.node()
         async with aclosing(_pages(messages)) as pages:
-            unknown = await self._registry.compare_inventory(node, pages)
+            unknown = await self._inventories.compare(node, pages)
         return pb.InventoryVerdict(unknown=[copy_message(copy) for copy in unknown])
 
     async def report_problems(self, message: pb.ReportProblemsRequest) -> pb.ReportProblemsResponse:
         """Take copies out of use that the node itself found bad."""
         node, _ = self._admission.node()
-        await self._registry.take_problems(node, problems_from(message))
+        await self._bad_copies.take(node, problems_from(message))
         return pb.ReportProblemsResponse()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from collective.core.errors import UsageError
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.member.files.file_copies import Copies
+from collective.member.files.copying import MemberCopying
 from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -39,10 +39,10 @@ class _Copied:
 class StreamsService(streams_pb.StreamsBase):
     """Adapts streams of messages to files."""
 
-    def __init__(self, files: WholeFiles, copies: Copies, admission: Admission) -> None:
-        """Serve ``files`` and ``copies``, of this member or a peer."""
+    def __init__(self, files: WholeFiles, copying: MemberCopying, admission: Admission) -> None:
+        """Serve ``files`` and ``copying``, of this member or a peer."""
         self._files = files
-        self._copies = copies
+        self._copying = copying
         self._admission = admission
 
     async def read(
@@ -102,7 +102,7 @@ class StreamsService(streams_pb.StreamsBase):
         async with self._admission.call("copy", subject) as call:
             source, target = FilePath.parse(message.source), FilePath.parse(message.target)
             if message.unless_same:
-                same = await self._copies.same(call, source, target)
+                same = await self._copying.same(call, source, target)
                 if same is not None:
                     yield streams_pb.CopyResponse(entry=entry_message(same), is_same=True)
                     return
@@ -114,7 +114,7 @@ class StreamsService(streams_pb.StreamsBase):
             copied = _Copied()
             resume = message.resume_upload_id
             copying = asyncio.ensure_future(
-                self._copies.copy(
+                self._copying.copy(
                     call,
                     source,
                     target,

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from collective.core.errors import BusyError, ConflictError, PermissionDeniedError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.paths import FilePath
-from collective.federation.links.inbound import CALLS_MAX, Inbound
+from collective.federation.links.peer_call_limits import CALLS_MAX, PeerCallLimits
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics, cluster_health
@@ -21,8 +21,8 @@ from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.server import context
 from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
 from tests.unit.member.farm import Scene, scene
 
@@ -91,8 +91,8 @@ def peered(here: Scene) -> tuple[Admission, Peers]:
     """Return the admission of a member with one peer."""
     peers, clock = Peers(), here.world.clock
     book = cast("PeerBook", peers)
-    inbound = Inbound(book, PeerTallies(book), clock)
-    return Admission(DOMAIN, here.metrics, clock, inbound), peers
+    call_limits = PeerCallLimits(book, PeerTallies(book), clock)
+    return Admission(DOMAIN, here.metrics, clock, call_limits), peers
 
 
 async def test_a_peers_coordinator_calls_for_its_person_who_is_judged(tmp_path: Path) -> None:

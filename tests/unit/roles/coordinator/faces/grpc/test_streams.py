@@ -51,7 +51,7 @@ async def test_a_reader_that_leaves_takes_its_buffers_with_it(
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(9).randbytes(3 * CHUNK))
-        service = StreamsService(here.whole, here.copies, cast("Admission", Everybody()))
+        service = StreamsService(here.whole, here.copying, cast("Admission", Everybody()))
         handler = service.__mapping__()["/collective.v1.streams.Streams/Read"]
         with pytest.raises(ConnectionResetError) as caught:
             await handler.func(cast("Any", LeavingReader(messages)))

@@ -1,0 +1,1 @@
+"""``collective demo``: three members on this machine that peer."""

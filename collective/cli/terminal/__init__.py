@@ -1,0 +1,1 @@
+"""What a terminal shows and is asked: results, progress, questions, passphrases, Ctrl-C."""

@@ -1,0 +1,1 @@
+"""The calling end: channels, how they connect, and questions for a diagnosis."""
