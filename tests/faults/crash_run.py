@@ -49,7 +49,8 @@ WORKING_TIMEOUT_S: Final = 120.0
 ACKNOWLEDGED: Final = b'"code": "ok"'
 READ_TRIES: Final = 3
 PARALLEL_READS: Final = 8
-HEAL_TIMEOUT_S: Final = 180.0
+HEAL_TIMEOUT_S: Final = 720.0
+"""What a killed writer sent counts as short once it has been quiet for 300 s, and repair may rest as long."""
 LOG_TAIL_CHARS: Final = 6000
 STORE_CAPACITY: Final = 1 << 34
 

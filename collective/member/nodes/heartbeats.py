@@ -12,7 +12,13 @@ from collective.catalog.interface import Nodes
 from collective.core.errors import ConflictError, UsageError
 from collective.core.ids import NodeId, StoreUuid
 from collective.member.nodes.enrolled import Enrolled
-from collective.member.nodes.live_nodes import REFUSAL_KEPT_S, LiveNode, LiveNodes, Report
+from collective.member.nodes.live_nodes import (
+    REFUSAL_KEPT_S,
+    Heard,
+    LiveNode,
+    LiveNodes,
+    Report,
+)
 from collective.member.nodes.reachability import plausible
 from collective.member.nodes.statements import Statements
 from collective.member.wakes import Wakes
@@ -59,7 +65,7 @@ class Heartbeats:
         if live.record.store_uuid != said.store_uuid:
             await self._bind(node, said.store_uuid)
         await self._statements.take_back(node, said)
-        changed = self._nodes.heard(
+        heard = self._nodes.heard(
             node,
             Report(
                 instance_id=said.instance_id,
@@ -77,7 +83,7 @@ class Heartbeats:
                 disk=said.disk,
             ),
         )
-        self._follow(live, said, has_changed=changed)
+        self._follow(live, said, heard)
         return await self._statements.answer(
             self._nodes.identity(node),
             said,
@@ -93,12 +99,13 @@ class Heartbeats:
             raise
         await self._nodes.reload()
 
-    def _follow(self, live: LiveNode, said: Heartbeat, *, has_changed: bool) -> None:
+    def _follow(self, live: LiveNode, said: Heartbeat, heard: Heard) -> None:
         """Wake what has more to do now."""
         live.obeys = said.obeys
         if live.unproven:
             self._wakes.addresses.set()
-        if has_changed:
+        if heard.state_changed:
             node = live.record.node
             self._log.info("node_state", node=node, state=self._nodes.states()[node].value)
+        if heard.state_changed or heard.has_room_again:
             self._wakes.repair.set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from collective.catalog.interface import Nodes
+from collective.core import limits
 from collective.core.clock import Clock
 from collective.core.disk_errors import DiskState
 from collective.core.errors import BusyError, ConflictError
@@ -23,7 +24,7 @@ from collective.member.nodes.inventory_schedule import InventorySchedule
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, NodeState, Position, Standing
 from collective.placement.healing import NodeFacts
-from collective.placement.node_choice import Candidate, Drawing
+from collective.placement.node_choice import Candidate, Drawing, has_room
 from collective.placement.node_states import Observation, Outlook, Timers, look, state_of
 
 RIVAL_REMEMBERED_S: Final = 60.0
@@ -90,6 +91,15 @@ class LiveNode:
     def ready(self) -> bool:
         """Whether this start of the node has told what it holds; before that it gets nothing new."""
         return bool(self.instance_id) and self.inventory.instance_id == self.instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a heartbeat changed."""
+
+    state_changed: bool
+    has_room_again: bool
+    """Another chunk fits, and did not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +258,11 @@ class LiveNodes:
             and live.last_heartbeat_s > live.rival_s
         }
 
-    def heard(self, node: NodeId, report: Report) -> bool:
-        """Take over a heartbeat that was checked; return whether the node's state changed."""
+    def heard(self, node: NodeId, report: Report) -> Heard:
+        """Take over a heartbeat that was checked; return what is new."""
         live = self._nodes[node]
         before = self._state(live, self._clock.monotonic_s())
+        had_room = _has_room(live)
         if live.instance_id and live.instance_id != report.instance_id:
             live.superseded = live.instance_id
             live.inventory.begin_anew()
@@ -283,7 +294,10 @@ class LiveNodes:
             certificate_serial=report.certificate_serial,
             certificate_expires_ms=report.certificate_expires_ms,
         )
-        return self._state(live, live.last_heartbeat_s) is not before
+        return Heard(
+            state_changed=self._state(live, live.last_heartbeat_s) is not before,
+            has_room_again=not had_room and _has_room(live),
+        )
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""
@@ -422,15 +436,7 @@ class LiveNodes:
         """Return the nodes for placement; those in ``exclude`` do not accept."""
         states = self.states()
         return [
-            Candidate(
-                node=node,
-                free_bytes=live.record.capacity_bytes
-                - live.record.used_bytes
-                - live.promised_bytes,
-                capacity_bytes=live.record.capacity_bytes,
-                accepts=_accepts(live, states[node]) and node not in exclude,
-                standing=live.record.standing,
-            )
+            _candidate(live, accepts=_accepts(live, states[node]) and node not in exclude)
             for node, live in self._nodes.items()
         ]
 
@@ -471,6 +477,21 @@ def _observed(live: LiveNode) -> Observation:
         standing=live.record.standing,
         known_s=live.known_s,
     )
+
+
+def _candidate(live: LiveNode, *, accepts: bool) -> Candidate:
+    record = live.record
+    return Candidate(
+        node=record.node,
+        free_bytes=record.capacity_bytes - record.used_bytes - live.promised_bytes,
+        capacity_bytes=record.capacity_bytes,
+        accepts=accepts,
+        standing=record.standing,
+    )
+
+
+def _has_room(live: LiveNode) -> bool:
+    return has_room(_candidate(live, accepts=True), limits.CHUNK_SIZE_BYTES)
 
 
 def _accepts(live: LiveNode, state: NodeState) -> bool:

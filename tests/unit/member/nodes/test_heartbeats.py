@@ -278,6 +278,18 @@ async def test_an_address_that_nobody_has_proved_wakes_who_looks_for_it(tmp_path
         assert here.wakes.addresses.is_set()
 
 
+async def test_repair_is_woken_when_a_full_node_has_room_again(tmp_path: Path) -> None:
+    """It rests for minutes where nothing could be placed."""
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        await registry.heartbeat(beat())
+        for used, is_woken in ((1 << 29, False), (1 << 30, False), (1 << 29, True), (0, False)):
+            here.wakes.repair.clear()
+            await registry.heartbeat(beat(used_capacity=used))
+            assert here.wakes.repair.is_set() == is_woken
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
