@@ -86,12 +86,9 @@ class OsPool:
         self._workers = workers
         self._lock = threading.Lock()
         self._waiting: deque[_Piece] = deque()
-        self._running = 0
-        """Threads that take from what waits; changed under the lock."""
-        self._done: deque[_Piece] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_told = False
-        """Whether the loop will look at what is done; only it sets this back."""
+        self._turns = 0
+        """Threads that take from what waits, or are about to; changed under the lock."""
+        self._mailbox: _Mailbox | None = None
         self._is_closed = False
 
     async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -115,18 +112,19 @@ class OsPool:
         """Let the threads end by themselves."""
         self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
-        while self._waiting:
-            with contextlib.suppress(IndexError):  # a thread took it
-                dropped = self._waiting.popleft()
-                if dropped.future is not None:
-                    dropped.future.cancel()
+        with self._lock:
+            dropped, self._waiting = self._waiting, deque()
+        for piece in dropped:
+            if piece.future is not None:
+                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
+                    piece.future.cancel()
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # one that has ended will never look
-            self._loop, self._is_told = loop, False
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = _Mailbox(loop)
         future: asyncio.Future[T] = loop.create_future()
-        self._give(_Piece(work, future))
+        self._give(_Piece(work, future, self._mailbox))
         return future
 
     def _give(self, piece: _Piece) -> None:
@@ -134,58 +132,113 @@ class OsPool:
             raise RuntimeError("This pool is closed.")
         with self._lock:
             self._waiting.append(piece)
-            if self._running == self._workers:
+            if self._turns == self._workers:
                 return
-            self._running += 1
-        self._executor.submit(self._work)
+            self._turns += 1
+        turn = _Turn()
+        try:
+            self._executor.submit(self._work, turn)
+        except RuntimeError:  # no thread can be made, or the pool was closed meanwhile
+            if not self._does_without(turn, piece):
+                raise
 
-    def _work(self) -> None:
+    def _does_without(self, turn: _Turn, piece: _Piece) -> bool:
+        """Take back a turn that no thread may have; tell whether the piece is done all the same."""
+        with self._lock:
+            if turn.has_begun:
+                return True
+            turn.is_void = True
+            self._turns -= 1
+            if self._turns or piece not in self._waiting:
+                return True
+            self._waiting.remove(piece)
+            return False
+
+    def _work(self, turn: _Turn) -> None:
         """Do what waits until nothing does."""
+        with self._lock:
+            if turn.is_void:
+                return
+            turn.has_begun = True
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._running -= 1
+                    self._turns -= 1
                     return
                 piece = self._waiting.popleft()
-            future = piece.future
-            if future is not None and future.cancelled():
-                continue
-            try:
-                piece.value = piece.work()
-            except BaseException as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
-                piece.error = error
-            if future is not None:
-                self._done.append(piece)
-                if not self._is_told:
-                    self._is_told = True
-                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                        future.get_loop().call_soon_threadsafe(self._tell)
-            del piece, future
+            piece.do()
+            del piece
 
-    def _tell(self) -> None:
-        """Give callers what was done, on the loop."""
-        self._is_told = False  # before looking: what is added from now on is told of again
-        while self._done:
-            piece = self._done.popleft()
-            future = piece.future
-            if future is None or future.done():
-                continue
-            if piece.error is None:
-                future.set_result(piece.value)
-            else:
-                future.set_exception(piece.error)
+
+class _Turn:
+    """A thread's turn at what waits."""
+
+    __slots__ = ("has_begun", "is_void")
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.is_void = False
 
 
 class _Piece:
     """A piece of work, who waits for it, and what came of it."""
 
-    __slots__ = ("error", "future", "value", "work")
+    __slots__ = ("_error", "_mailbox", "_value", "_work", "future")
 
-    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any] | None = None) -> None:
-        self.work = work
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        future: asyncio.Future[Any] | None = None,
+        mailbox: _Mailbox | None = None,
+    ) -> None:
+        self._work = work
         self.future = future
-        self.value: Any = None
-        self.error: BaseException | None = None
+        self._mailbox = mailbox
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def do(self) -> None:
+        """Do it, on a thread, unless who waits for it has gone."""
+        if self.future is not None and self.future.cancelled():
+            return
+        try:
+            self._value = self._work()
+        except BaseException as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
+            self._error = _for_future(error)
+        if self._mailbox is not None:
+            self._mailbox.add(self)
+
+    def tell(self) -> None:
+        """Give the waiter what came of it, on the loop."""
+        if self.future is None or self.future.done():
+            return
+        if self._error is None:
+            self.future.set_result(self._value)
+        else:
+            self.future.set_exception(self._error)
+
+
+class _Mailbox:
+    """What was done for one event loop, which looks at all of it when it is woken."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._done: deque[_Piece] = deque()
+        self._is_woken = False
+        """Whether the loop will look; only it sets this back."""
+
+    def add(self, piece: _Piece) -> None:
+        """Add a piece that is done, on a thread."""
+        self._done.append(piece)
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self.loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._is_woken = False  # before looking: what is added from now on wakes the loop again
+        while self._done:
+            self._done.popleft().tell()
 
 
 class OsThreads:
@@ -251,7 +304,7 @@ class InlinePool:
         try:
             value = work()
         except Exception as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
-            result.set_exception(error)
+            result.set_exception(_for_future(error))
         else:
             result.set_result(value)
 
@@ -275,6 +328,15 @@ class InlineThreads:
     def pause(self, seconds: float) -> None:
         """Refuse: nobody else could bring about what is waited for."""
         raise AssertionError(f"A pause of {seconds} s in the only thread.")
+
+
+def _for_future(error: BaseException) -> BaseException:
+    """Return what a future can hold instead of ``error``, if it cannot hold that."""
+    if not isinstance(error, StopIteration):
+        return error
+    held = RuntimeError("Work raised StopIteration.")
+    held.__cause__ = error
+    return held
 
 
 def _bound(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[[], T]:

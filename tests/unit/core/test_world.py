@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 
 from collective.core.errors import NotFoundError
 from collective.core.world import InlineThreads, OsThreads, Runs, Threads
-from collective.core.world.threads import OsPool
+from collective.core.world.threads import OsPool, _Mailbox, _Piece
 
 
 @pytest.fixture(params=[OsThreads, InlineThreads])
 def threads(request: pytest.FixtureRequest) -> Threads:
     made: Callable[[], Threads] = request.param
     return made()
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def fail() -> None:
@@ -178,7 +183,9 @@ async def test_as_many_pieces_run_at_once_as_there_are_workers() -> None:
     await pool.close()
 
 
-def test_a_pool_serves_a_loop_that_comes_after_one_that_did_not_wait() -> None:
+@pytest.mark.parametrize("ends_late", [False, True])
+def test_a_pool_serves_a_loop_that_comes_after_one_that_did_not_wait(ends_late: bool) -> None:
+    """What the first one left may end, and find its loop closed, before or after the second gives work."""
     pool = OsPool(1, "test")
     gate, done = threading.Event(), threading.Event()
 
@@ -186,17 +193,88 @@ def test_a_pool_serves_a_loop_that_comes_after_one_that_did_not_wait() -> None:
         pool._begin(gate.wait)
 
     async def used() -> int:
+        wanted = asyncio.ensure_future(pool.run(int, "7"))
+        await asyncio.sleep(0)
+        gate.set()
         async with asyncio.timeout(10):
-            return await pool.run(int, "7")
+            return await wanted
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(give())
     loop.close()
-    gate.set()  # its result finds no loop any more
-    pool.start(done.set)
-    assert done.wait(10)
+    if not ends_late:
+        gate.set()
+        pool.start(done.set)
+        assert done.wait(10)
     assert asyncio.run(used()) == 7
     asyncio.run(pool.close())
+
+
+async def test_what_is_done_while_the_loop_looks_wakes_it_again() -> None:
+    box = _Mailbox(asyncio.get_running_loop())
+    first, last = (asyncio.get_running_loop().create_future() for _ in range(2))
+
+    class DoneLast(deque[_Piece]):
+        """A thread ends its piece just after the loop found nothing more."""
+
+        def __bool__(self) -> bool:
+            if len(self):
+                return True
+            if not last.done() and first.done():
+                _Piece(int, last, box).do()
+            return False
+
+    box._done = DoneLast()
+    _Piece(int, first, box).do()
+    async with asyncio.timeout(10):
+        assert list(await asyncio.gather(first, last)) == [0, 0]
+
+
+async def test_a_thread_that_cannot_be_made_fails_one_piece_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = OsPool(1, "test")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await pool.run(int, "6")
+    async with asyncio.timeout(10):
+        assert list(await asyncio.gather(pool.run(int, "7"), pool.run(int, "8"))) == [7, 8]
+    await pool.close()
+
+
+async def test_a_second_thread_that_cannot_be_made_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = OsPool(2, "test")
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        gate.wait(10)
+
+    held = asyncio.ensure_future(pool.run(hold))
+    await asyncio.sleep(0)
+    assert begun.wait(10)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        waiting = asyncio.ensure_future(pool.run(int, "7"))
+        await asyncio.sleep(0)
+    gate.set()
+    async with asyncio.timeout(10):
+        assert await waiting == 7
+        await held
+    await pool.close()
+
+
+async def test_work_that_raises_what_no_future_can_hold_fails_by_another_error(
+    threads: Threads,
+) -> None:
+    pool = threads.pool(1, "test")
+    nothing: list[int] = []
+    with pytest.raises(RuntimeError):
+        await pool.run(lambda: next(iter(nothing)))
+    await pool.close()
 
 
 async def test_what_was_started_and_raises_holds_up_nothing() -> None:
