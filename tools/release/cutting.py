@@ -29,7 +29,7 @@ IMAGE_FILES: Final = ("compose/docker-compose.yml", "docs/compose.md")
 CI: Final = ".ci/run"
 PASSED: Final = "ci-passed"
 """In the git directory: the trees that CI passed, an id each line; ``.ci/run`` adds to it."""
-_IMAGE: Final = re.compile(r"\bcollective:\d[\w.]*")
+_IMAGE: Final = re.compile(r"\bcollective:\d+(?:\.\w+)*")
 _UNRELEASED: Final = re.compile(r"^## Unreleased(?=:|$)", re.MULTILINE)
 
 
@@ -108,8 +108,10 @@ def _commit(tree: Path, version: str) -> str:
     source = tree / VERSION_FILE
     source.write_text(VERSION_LINE.sub(f'__version__ = "{version}"', source.read_text()))
     for name in IMAGE_FILES:
-        names_image = tree / name
-        names_image.write_text(_IMAGE.sub(f"collective:{version}", names_image.read_text()))
+        text, count = _IMAGE.subn(f"collective:{version}", (tree / name).read_text())
+        if not count:
+            raise NotReadyError(f"{name} does not name the image collective:VERSION any more.")
+        (tree / name).write_text(text)
     changelog = tree / CHANGELOG
     heading = f"## {version}, {datetime.now(UTC):%Y-%m-%d}"
     changelog.write_text(_UNRELEASED.sub(heading, changelog.read_text(), count=1))

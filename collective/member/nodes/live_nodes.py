@@ -99,7 +99,7 @@ class Heard:
 
     state_changed: bool
     has_room_again: bool
-    """Another chunk fits, and did not before."""
+    """Its disk takes another chunk, and did not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +436,11 @@ class LiveNodes:
         """Return the nodes for placement; those in ``exclude`` do not accept."""
         states = self.states()
         return [
-            _candidate(live, accepts=_accepts(live, states[node]) and node not in exclude)
+            _candidate(
+                live.record,
+                accepts=_accepts(live, states[node]) and node not in exclude,
+                promised_bytes=live.promised_bytes,
+            )
             for node, live in self._nodes.items()
         ]
 
@@ -479,11 +483,10 @@ def _observed(live: LiveNode) -> Observation:
     )
 
 
-def _candidate(live: LiveNode, *, accepts: bool) -> Candidate:
-    record = live.record
+def _candidate(record: NodeRecord, *, accepts: bool, promised_bytes: int = 0) -> Candidate:
     return Candidate(
         node=record.node,
-        free_bytes=record.capacity_bytes - record.used_bytes - live.promised_bytes,
+        free_bytes=record.capacity_bytes - record.used_bytes - promised_bytes,
         capacity_bytes=record.capacity_bytes,
         accepts=accepts,
         standing=record.standing,
@@ -491,7 +494,9 @@ def _candidate(live: LiveNode, *, accepts: bool) -> Candidate:
 
 
 def _has_room(live: LiveNode) -> bool:
-    return has_room(_candidate(live, accepts=True), limits.CHUNK_SIZE_BYTES)
+    """Tell whether its disk takes another chunk, by what its last heartbeat said."""
+    candidate = _candidate(live.record, accepts=True)
+    return live.disk is DiskState.OK and has_room(candidate, limits.CHUNK_SIZE_BYTES)
 
 
 def _accepts(live: LiveNode, state: NodeState) -> bool:

@@ -2,9 +2,9 @@
 
 grpclib writes each frame by itself: an answer is three, each a TLS record of its own; the chunk stream
 answers each small chunk with a frame.  Here they go together, with those of other calls on the same
-connection that end in the same turn.  Owns the order of the bytes; refuses nothing.  Invariants: what is written goes out in that order, before the
-connection is closed, and no timer holds it back; no more than ``GATHERED_MAX_BYTES`` are kept here, so
-that the transport's own limits stop one that writes too much.
+connection that end in the same turn.  Owns the order of the bytes; refuses nothing.  Invariants: what is
+written goes out in that order, before the connection is closed, and no timer holds it back; no more than
+``GATHERED_MAX_BYTES`` are kept here, so that the transport's own limits stop one that writes too much.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GatheredWrites:
             self.flush()
 
     def write_through(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Send ``pieces``, after what waits, before this returns: they are too large to be copied."""
+        """Send ``pieces`` after what waits, before this returns: they may be used for something else then."""
         waiting, self._pieces = self._pieces, []
         self._size = 0
         if not self.transport.is_closing():

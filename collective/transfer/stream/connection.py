@@ -2,8 +2,8 @@
 
 Payload is received straight into the buffer where it stays.  Every frame is written whole, in pieces of
 at most :data:`~.frames.PIECE_BYTES`, so an abandoned transfer never leaves half a frame behind and needs
-no lock.  Small frames of one turn of the event loop are written together.  A sender of payload awaits :meth:`ChunkConnection.writable`
-before each piece; that is the back-pressure.
+no lock.  Small frames of one turn of the event loop are written together.  A sender of payload awaits
+:meth:`ChunkConnection.writable` before each piece; that is the back-pressure.
 """
 
 from __future__ import annotations

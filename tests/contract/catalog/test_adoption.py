@@ -258,6 +258,25 @@ async def test_discarding_hands_over_in_bounded_steps(catalog: Catalog, clock: M
     assert await held(catalog) == 0
 
 
+async def test_discarding_lets_every_copy_of_one_chunk_in_use_go(
+    catalog: Catalog, clock: ManualClock, engines: Engines
+) -> None:
+    engines.bound(Bound.GUARDED_STRANGERS, 3)
+    await enrol(catalog)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "x")
+    (ours,) = [copy for copy in await catalog.copies.stored(chunk("x")) if copy.node == NODES[0]]
+    many = [copy for number in range(1, 11) for copy in foreign("x", generation=number)]
+    await told(catalog, [*many, CopyKey(chunk("x"), ours.generation, 26)])
+    assert await held(catalog) == 10 * 26
+    clock.advance(WEEK_S)
+    await catalog.quarantine.discard(OPERATOR, None)
+    while await catalog.quarantine.discard_step():
+        pass
+    assert await held(catalog) == 0
+    assert await catalog.figures.copies_in_doubt() == (0, 10)
+
+
 async def test_a_node_that_has_no_room_for_more_to_delete_holds_up_no_discard_of_another(
     catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:

@@ -1,6 +1,6 @@
 """Wakes those who wait for a change in a folder, once it is durable.
 
-The writer's thread rings; those who wait are tasks of event loops.  A change looks up the folders above it, so it
+The writer's thread notifies; those who wait are tasks of event loops.  A change looks up the folders above it, so it
 costs by its depth; only what moved or removed a tree looks at all who wait.
 """
 
@@ -26,7 +26,7 @@ class NotifiedWaiter:
         self._is_ended = is_ended
 
     async def notified(self, until_s: float) -> bool:
-        """Wait for a ring; False once it is ``until_s``; BusyError where there will be none."""
+        """Wait to be notified; False once it is ``until_s``; BusyError where nothing will come."""
         self._refuse_ended()
         try:
             async with asyncio.timeout_at(until_s):
@@ -94,7 +94,7 @@ class ChangeNotifier:
         return [one for one in above if one in self._waiting]
 
     def notify_all(self, *, is_last: bool = False) -> None:
-        """Wake everybody: rights changed, or (``is_last``) there will be no other ring."""
+        """Wake everybody: rights changed, or (``is_last``) nothing will come any more."""
         with self._lock:
             self._is_ended = self._is_ended or is_last
             for waiters in self._waiting.values():

@@ -76,10 +76,11 @@ def doom_chunk(tx: Transaction, chunk: int) -> None:
     tx.deltas.chunks -= 1
 
 
-def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
+def note_stranger(tx: Transaction, node: int, copy: CopyKey, *, is_discarded: bool = False) -> bool:
     """Note a copy that nothing knows of; False if it is noted already, known by now, or one too many.
 
-    Where the chunk has a row, it is guarded: it may be as good as those that are known.
+    Where the chunk has a row, it is guarded: it may be as good as those that are known.  None is one too
+    many that the operator discards.
     """
     tx.run(
         "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
@@ -94,7 +95,7 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
         copy.generation,
         copy.stored_length,
         tx.now_ms,
-        GUARDED_STRANGERS_MAX - 1,
+        STRANGERS_MAX if is_discarded else GUARDED_STRANGERS_MAX - 1,
     )
     return tx.db.changes() > 0
 

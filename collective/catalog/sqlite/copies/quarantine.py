@@ -221,7 +221,8 @@ class SqliteQuarantine:
             )
             noted = []
             for chunk, generation, length in tx.unspent(found):
-                note_stranger(tx, node, CopyKey(ChunkId(chunk), Generation(generation), length))
+                copy = CopyKey(ChunkId(chunk), Generation(generation), length)
+                note_stranger(tx, node, copy, is_discarded=True)
                 noted.append((chunk, generation))
             release(tx, node, noted)
             if not found:

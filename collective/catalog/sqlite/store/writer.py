@@ -236,7 +236,7 @@ class Writer:
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
         self.notifier: Final = ChangeNotifier()
-        """Rung on the writer's thread for what became durable."""
+        """Told, on the writer's thread, of what became durable."""
         self.doubts = 0
         """How often a node was put in doubt since the start."""
         self.trouble: CollectiveError | None = None
@@ -251,8 +251,8 @@ class Writer:
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; return its result once it is durable.
 
-        Cancelling the wait withdraws a change that was not begun; one that was is not undone.  Raises what the operation raises, BusyError
-        when too many wait, DiskFullError when the disk is full.
+        Cancelling the wait withdraws a change that was not begun; one that was is not undone.  Raises what
+        the operation raises, BusyError when too many wait, DiskFullError when the disk is full.
         """
         if self._closed:
             raise InternalError("The catalogue is closed; the process is stopping.")

@@ -284,9 +284,18 @@ async def test_repair_is_woken_when_a_full_node_has_room_again(tmp_path: Path) -
         speak_as(A)
         registry = service(here)
         await registry.heartbeat(beat())
-        for used, is_woken in ((1 << 29, False), (1 << 30, False), (1 << 29, True), (0, False)):
+        half, all_of_it = 1 << 29, 1 << 30
+        for used, disk, is_woken in (
+            (half, "ok", False),
+            (all_of_it, "ok", False),
+            (half, "ok", True),
+            (half, "read-only", False),
+            (half, "ok", True),
+            (0, "ok", False),
+        ):
             here.wakes.repair.clear()
-            await registry.heartbeat(beat(used_capacity=used))
+            here.world.table.promise(NodeId("a"), all_of_it)  # which says nothing of the disk
+            await registry.heartbeat(beat(used_capacity=used, disk=disk))
             assert here.wakes.repair.is_set() == is_woken
 
 
