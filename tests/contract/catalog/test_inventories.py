@@ -3,6 +3,7 @@
 import pytest
 
 from collective.catalog.interface import Catalog
+from collective.core.clock import ManualClock
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey
 from tests.contract.catalog.engines import Bound, Engines
@@ -160,3 +161,23 @@ async def test_a_node_with_few_copies_among_many_chunks_has_them_compared(
     for text in ("only", "both"):
         nodes = {copy.node for copy in await ready.copies.stored(chunk(text))}
         assert nodes == ({B, C, D} if text in kept else {B, C})
+
+
+async def test_copies_to_be_deleted_that_are_not_there_are_forgotten(
+    ready: Catalog, clock: ManualClock, engines: Engines
+) -> None:
+    """Left by repairs that failed: of a chunk that is lost they would stay for ever (simulated, seed 1661)."""
+    engines.bound(Bound.INVENTORY_WINDOW, 8)
+    await write(ready, "/d/f", *(f"t{number}" for number in range(12)))
+    page = await held(ready, A, *(f"t{number}" for number in range(12)))
+    newest = max(copy.generation for copy in page)
+    strangers = [CopyKey(chunk("no"), Generation(newest - past), 5) for past in range(20)]
+    told = sorted([*page, *strangers], key=lambda copy: (copy.chunk, copy.generation))
+    assert len(await tell(ready, A, told)) == 20
+    just_stored = frozenset((copy.chunk, copy.generation) for copy in strangers[:1])
+    await ready.copies.compare_inventory(A, page, after=b"", last=True, spare=just_stored)
+    assert [copy for _, copy in await ready.collection.claim(99, 0)] == strangers[:1]
+    await tell(ready, A, page)
+    clock.advance(86_400)
+    assert not await ready.collection.claim(99, 0)
+    assert await stored(ready, "t0") == {"t0": {A, B, C}}

@@ -26,7 +26,12 @@ from collective.catalog.decisions.inventories import (
     Spare,
     differences,
 )
-from collective.catalog.sqlite.collection.dooming import STRANGERS_MAX, note_stranger
+from collective.catalog.sqlite.collection.dooming import (
+    STRANGERS_MAX,
+    doomed_between,
+    forget_absent,
+    note_stranger,
+)
 from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.copies.quarantine import (
     begin_inventory,
@@ -47,6 +52,8 @@ WINDOW_COPIES: Final = 2048
 """Copies, and chunks, of one read transaction."""
 STEP_COPIES: Final = 128
 """Copies that one transaction changes."""
+LAST_GENERATION: Final = (1 << 63) - 1
+"""Behind all copies of a chunk."""
 
 _KNOWN: Final = (
     "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM"
@@ -87,22 +94,33 @@ async def compare_inventory(
                     )
             for some in _steps(found.strangers):
                 strangers += await engine.change(partial(_note_strangers, node=number, copies=some))
-        await _release_absent(engine, number, told, begin, end)
+        await _forget_absent(engine, number, told, begin, end, spare)
     return strangers
 
 
-async def _release_absent(
-    engine: Engine, node: int, told: Sequence[CopyKey], after: bytes, end: bytes | None
+async def _forget_absent(
+    engine: Engine,
+    node: int,
+    told: Sequence[CopyKey],
+    after: bytes,
+    end: bytes | None,
+    spare: Spare,
 ) -> None:
-    """Forget quarantined copies of a window that are not on the node any more."""
+    """Forget copies of a window that are quarantined or to be deleted and that the node does not have.
+
+    The latter may be of repairs and uploads that failed before anything was stored; nobody could ever
+    confirm or delete them.
+    """
     there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
-    kept: Sequence[tuple[bytes, int]] = [(after, 0)]
-    while kept:
-        kept = await engine.read(
-            partial(kept_between, node=node, after=kept[-1][0], end=end, limit=WINDOW_COPIES)
-        )
-        for some in _steps([one for one in kept if one not in there]):
-            await engine.change(partial(release, node=node, copies=some))
+    there |= {(bytes(chunk), int(generation)) for chunk, generation in spare}
+    for between, forget in ((kept_between, release), (doomed_between, forget_absent)):
+        found: Sequence[tuple[bytes, int]] = [(after, LAST_GENERATION)]
+        while found:
+            found = await engine.read(
+                partial(between, node=node, after=found[-1], end=end, limit=WINDOW_COPIES)
+            )
+            for some in _steps([one for one in found if one not in there]):
+                await engine.change(partial(forget, node=node, copies=some))
 
 
 def _windows(
