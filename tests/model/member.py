@@ -624,6 +624,10 @@ class Member:
                 if held is not None:
                     chunk.given_up[name, held.generation] = False
                 chunk.copies[name] = Held(generation, "doubted")
+        for text, chunk in self.chunks.items():
+            for node, generation in list(chunk.given_up):
+                if node == name and (text, generation) not in told:
+                    del chunk.given_up[node, generation]  # there is none
 
     def take_out(self, node: str, chunk: str, generation: int, *, lost: bool) -> None:
         """Hear that a copy is missing (``lost``) or corrupt."""
