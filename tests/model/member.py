@@ -614,20 +614,28 @@ class Member:
             ):
                 held.state = "doubted"
         for text, generation in sorted(invented):
-            if text not in self.chunks or not self.is_in_use(text):
-                continue
-            chunk = self.chunks[text]
-            held = chunk.copies.get(name)
-            if told[text, generation] != self.stored_length(self.lengths[text]):
-                continue
-            if held is None or held.state == "missing":
-                if held is not None:
-                    chunk.given_up[name, held.generation] = False
-                chunk.copies[name] = Held(generation, "doubted")
+            self._take_in(name, text, generation, told[text, generation])
         for text, chunk in self.chunks.items():
-            for node, generation in list(chunk.given_up):
-                if node == name and (text, generation) not in told:
-                    del chunk.given_up[node, generation]  # there is none
+            gone = [
+                (node, generation)
+                for node, generation in chunk.given_up
+                if node == name and (text, generation) not in told
+            ]
+            for absent in gone:
+                del chunk.given_up[absent]
+
+    def _take_in(self, name: str, text: str, generation: int, length: int) -> None:
+        """Take a copy in that the catalogue never gave out, where it is of use."""
+        if text not in self.chunks or not self.is_in_use(text):
+            return
+        chunk = self.chunks[text]
+        held = chunk.copies.get(name)
+        if length != self.stored_length(self.lengths[text]):
+            return
+        if held is None or held.state == "missing":
+            if held is not None:
+                chunk.given_up[name, held.generation] = False
+            chunk.copies[name] = Held(generation, "doubted")
 
     def take_out(self, node: str, chunk: str, generation: int, *, lost: bool) -> None:
         """Hear that a copy is missing (``lost``) or corrupt."""
