@@ -11,49 +11,29 @@ import pytest
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.limits import KIB
 from collective.transfer.stream.connection import ChunkConnection, WriteBounds
-from collective.transfer.stream.frames import Frame, FrameType
+from collective.transfer.stream.frames import FrameType
 from tests.unit.transfer.memory import MemoryTransport, connect
+from tests.unit.transfer.test_frames import Sink
 
 SIZES: Final = (0, 1, 100, 8 * KIB, 8 * KIB + 1, 40_000, 64 * KIB)
 """Of payload: some is gathered, some is not."""
 
 
-@dataclass
-class Heard:
+class Heard(Sink):
     """What one end hears."""
 
-    frames: list[Frame] = field(default_factory=list)
-    payloads: dict[int, bytes] = field(default_factory=dict)
     lost: CollectiveError | None = None
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Place | None:
-        del head
-        self.frames.append(frame)
-        return Place(self, frame) if frame.payload_length else None
+    @property
+    def payloads(self) -> dict[int, bytes]:
+        return {
+            frame.request_id: bytes(place.memory)
+            for frame, _, place in self.frames
+            if place is not None
+        }
 
     def connection_lost(self, error: CollectiveError) -> None:
         self.lost = error
-
-
-@dataclass
-class Place:
-    """Where a payload lands."""
-
-    heard: Heard
-    frame: Frame
-    content: bytearray = field(init=False)
-    filled: int = 0
-
-    def __post_init__(self) -> None:
-        self.content = bytearray(self.frame.payload_length)
-
-    def free(self) -> memoryview:
-        return memoryview(self.content)[self.filled :]
-
-    def landed(self, count: int) -> None:
-        self.filled += count
-        if self.filled == len(self.content):
-            self.heard.payloads[self.frame.request_id] = bytes(self.content)
 
 
 @dataclass
@@ -97,7 +77,7 @@ async def test_frames_arrive_in_order_though_their_payload_is_reused_at_once(
         if number % 7 == 0:
             await here.connection.writable(10)
     await until_idle()
-    assert [frame.request_id for frame in there.heard.frames] == list(sent)
+    assert [frame.request_id for frame, _, _ in there.heard.frames] == list(sent)
     assert there.heard.payloads == {number: data for number, data in sent.items() if data}
 
 
@@ -125,7 +105,7 @@ async def test_a_peer_is_told_why_its_connection_ends(ends: tuple[End, End]) -> 
     here, _ = ends
     here.transport.write(b"\xff" * 64)
     await until_idle()
-    assert [frame.type for frame in here.heard.frames] == [FrameType.ERROR]
+    assert [frame.type for frame, _, _ in here.heard.frames] == [FrameType.ERROR]
     assert here.heard.lost is not None
 
 

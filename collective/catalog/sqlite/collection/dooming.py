@@ -7,8 +7,7 @@ taken back (``guarded``).  Invariant: while a chunk has a row, none of its guard
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import apsw
@@ -150,28 +149,11 @@ def guarded_on(db: apsw.Connection, node: int) -> int:
     )
 
 
-def doomed_between(
-    db: apsw.Connection, node: int, after: tuple[bytes, int], end: bytes | None, limit: int
-) -> list[tuple[bytes, int]]:
-    """Return chunk id and generation of a node's copies that are to go, after ``after`` up to ``end``."""
-    found: Any = db.execute(
-        "SELECT hash, generation FROM doomed WHERE node = ?1 AND (hash, generation) > (?2, ?3)"
-        " AND (?4 IS NULL OR hash <= ?4) ORDER BY hash, generation LIMIT ?5",
-        (node, *after, end, limit),
-    ).fetchall()
-    return [(chunk, generation) for chunk, generation in found]
-
-
-def forget_absent(tx: Transaction, node: int, copies: Sequence[tuple[bytes, int]]) -> None:
-    """Forget copies (chunk id, generation) that were to go and that their node does not have.
-
-    One that comes there later all the same is a stranger by the node's next inventory.
-    """
-    tx.run(
-        "DELETE FROM doomed WHERE node = ? AND (hash, generation) IN"
-        " (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?))",
-        node,
-        json.dumps([[chunk.hex(), generation] for chunk, generation in copies]),
+def forget(tx: Transaction, node: int, copies: Iterable[tuple[bytes, int]]) -> None:
+    """Forget copies (chunk id, generation) that were to go: their node has them no more, or keeps them."""
+    tx.db.executemany(
+        "DELETE FROM doomed WHERE node = ? AND hash = ? AND generation = ?",
+        [(node, *copy) for copy in copies],
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.fair_shares import even
+from collective.catalog.sqlite.collection.dooming import forget
 from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import is_restored
@@ -68,15 +69,13 @@ async def hand_out(
 async def forget_deleted(engine: Engine, node: NodeId, copies: Sequence[CopyKey]) -> None:
     """Forget copies that a node has deleted."""
 
-    def step(tx: Transaction, portions: Sequence[Sequence[CopyKey]]) -> Sequence[object]:
+    def step(tx: Transaction, portions: Sequence[Sequence[CopyKey]]) -> Sequence[Sequence[CopyKey]]:
         number = node_number(tx.db, node)
-        return [
-            tx.db.executemany(
-                "DELETE FROM doomed WHERE node = ? AND hash = ? AND generation = ?",
-                [(number, copy.chunk, copy.generation) for copy in portion],
-            )
-            for portion in tx.unspent(portions)
-        ]
+        done = []
+        for portion in tx.unspent(portions):
+            forget(tx, number, ((copy.chunk, copy.generation) for copy in portion))
+            done.append(portion)
+        return done
 
     await engine.change_each(_portions(copies), step, STEP_PORTIONS)
 

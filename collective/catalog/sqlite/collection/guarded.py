@@ -16,7 +16,7 @@ import apsw
 from collective.catalog.decisions.copies import is_surplus, next_look_ms, settled
 from collective.catalog.decisions.fair_shares import even
 from collective.catalog.interface.values import Settled
-from collective.catalog.sqlite.collection.dooming import CORRUPT, FREE, GUARDED, doom
+from collective.catalog.sqlite.collection.dooming import CORRUPT, FREE, GUARDED, doom, forget
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk, load_chunks, present_facts
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import STORED, is_restored
@@ -103,12 +103,7 @@ class SqliteGuardedCopies:
                     given.generation,
                 )
             if done is Settled.TAKEN_BACK:
-                tx.run(
-                    "DELETE FROM doomed WHERE node = ? AND hash = ? AND generation = ?",
-                    number,
-                    chunk.chunk,
-                    given.generation,
-                )
+                forget(tx, number, [(chunk.chunk, given.generation)])
                 tx.run(
                     "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
                     row,

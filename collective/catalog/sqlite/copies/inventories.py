@@ -28,15 +28,13 @@ from collective.catalog.decisions.inventories import (
 )
 from collective.catalog.sqlite.collection.dooming import (
     STRANGERS_MAX,
-    doomed_between,
-    forget_absent,
+    forget,
     note_stranger,
 )
 from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.copies.quarantine import (
     begin_inventory,
     enter,
-    kept_between,
     quarantine,
     release,
     spans_of,
@@ -113,14 +111,26 @@ async def _forget_absent(
     """
     there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
     there |= {(bytes(chunk), int(generation)) for chunk, generation in spare}
-    for between, forget in ((kept_between, release), (doomed_between, forget_absent)):
+    for table, drop in (("quarantine", release), ("doomed", forget)):
         found: Sequence[tuple[bytes, int]] = [(after, LAST_GENERATION)]
         while found:
             found = await engine.read(
-                partial(between, node=node, after=found[-1], end=end, limit=WINDOW_COPIES)
+                partial(_listed, table=table, node=node, after=found[-1], end=end)
             )
             for some in _steps([one for one in found if one not in there]):
-                await engine.change(partial(forget, node=node, copies=some))
+                await engine.change(partial(drop, node=node, copies=some))
+
+
+def _listed(
+    db: apsw.Connection, *, table: str, node: int, after: tuple[bytes, int], end: bytes | None
+) -> list[tuple[bytes, int]]:
+    """Return the next chunk ids and generations of a node in ``table``, after ``after`` up to ``end``."""
+    found: Any = db.execute(
+        f"SELECT hash, generation FROM {table} WHERE node = ?1 AND (hash, generation) > (?2, ?3)"  # noqa: S608 - one of two tables
+        " AND (?4 IS NULL OR hash <= ?4) ORDER BY hash, generation LIMIT ?5",
+        (node, *after, end, WINDOW_COPIES),
+    ).fetchall()
+    return list(found)
 
 
 def _windows(

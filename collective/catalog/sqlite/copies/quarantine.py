@@ -159,18 +159,6 @@ def forget_on_removed(tx: Transaction, limit: int) -> int:
     return len(gone)
 
 
-def kept_between(
-    db: apsw.Connection, node: int, after: tuple[bytes, int], end: bytes | None, limit: int
-) -> list[tuple[bytes, int]]:
-    """Return chunk id and generation of quarantined copies after ``after`` up to ``end``, in order."""
-    found: Any = db.execute(
-        "SELECT hash, generation FROM quarantine WHERE node = ?1 AND (hash, generation) > (?2, ?3)"
-        " AND (?4 IS NULL OR hash <= ?4) ORDER BY hash, generation LIMIT ?5",
-        (node, *after, end, limit),
-    ).fetchall()
-    return [(chunk, generation) for chunk, generation in found]
-
-
 class SqliteQuarantine:
     """Copies that this catalogue never gave out."""
 
