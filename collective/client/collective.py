@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -102,7 +101,7 @@ class Collective(OwnedFiles):
         by = links or TlsLinks(within)
 
         login = (
-            replace(who, addresses=tuple(addresses) or who.addresses)
+            who._replace(addresses=tuple(addresses) or who.addresses)
             if isinstance(who, Login)
             else Login(who, tuple(addresses))
         )

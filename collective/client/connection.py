@@ -20,7 +20,6 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.model.calls import Call
 from collective.pki.credentials import Credentials
-from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
 from collective.rpc.links import Channel, Links
 from collective.rpc.remote.connection import Control, Explain
@@ -90,7 +89,7 @@ class Connection:
         Raises NotJoinedError where no address is known, ConflictError where the certificate ran out.
         """
         clock = world.clock
-        if has_expired(credentials.certified, clock.wall_s()):  # servers end the handshake wordless
+        if credentials.certified.has_expired(clock.wall_s()):  # servers end the handshake wordless
             end = dt.datetime.fromtimestamp(credentials.certified.expires_s, dt.UTC)
             now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
             raise ConflictError(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from collective.core.ids import Domain
 from collective.core.units import Address
 from collective.pki.credentials import Credentials
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """One identity at one member."""
 
     credentials: Credentials

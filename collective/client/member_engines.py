@@ -11,7 +11,7 @@ from typing import Protocol
 from collective.client.route_notes import NOTED_S, RouteNotes
 from collective.core.clock import Clock
 from collective.core.ids import Domain
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 from collective.transfer.engine.engine import Engine
 
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.x509 import Certificate
 
@@ -43,8 +42,7 @@ Connect = Callable[["Login", Explain], Connection]
 """Opens a connection; the second says on what is told where its coordinator cannot be reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Who has a path: the connection that leads there, and what things are called at its other end."""
 
     connection: Connection

@@ -19,7 +19,8 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
-from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead, OpenedUpload
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload import Upload

@@ -7,16 +7,14 @@ bound, and is cut by up to a half at random, so that many that failed together d
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
 _DOUBLINGS_MAX: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Bounds of the delay in seconds; both above zero, the first at most the second."""
 
     least_s: float = 1.0
@@ -34,8 +32,7 @@ class Backoff:
         return full_s * (1 - uniform / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Setback:
+class _Setback(NamedTuple):
     failures: int
     due_s: float
 

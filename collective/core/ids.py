@@ -7,8 +7,7 @@ Parsing is strict: whatever comes from outside goes through the ``parse_*`` func
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal, NewType
+from typing import Final, Literal, NamedTuple, NewType
 
 from collective.core.errors import UsageError
 
@@ -76,8 +75,7 @@ def parse_hex_id(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class UploadId:
+class UploadId(NamedTuple):
     """An open upload, anywhere: what is said of it alone finds the way to its member."""
 
     key: UploadKey
@@ -93,8 +91,7 @@ class UploadId:
         return cls(UploadKey(key), domain)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class LeaseId:
+class LeaseId(NamedTuple):
     """A version that is leased to a reader, anywhere."""
 
     key: LeaseKey
@@ -117,8 +114,7 @@ def _parse_qualified(text: str, what: str) -> tuple[str, Domain]:
     return key, Domain(domain)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class GlobalId:
+class GlobalId(NamedTuple):
     """A person or program across the federation: ``name@domain``."""
 
     name: str
@@ -136,8 +132,7 @@ class GlobalId:
         return cls(name, parse_domain(domain))
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SpiffeId:
+class SpiffeId(NamedTuple):
     """The one name in a certificate: ``spiffe://<trust domain>/<role>[/<rest>]``.
 
     ``name`` is empty for a coordinator, the id for a node or a bootstrap, ``<domain>/<name>`` for

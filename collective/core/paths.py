@@ -8,8 +8,7 @@ over 4,096 bytes and depth over 128 are refused.  ``/@DOMAIN/…`` is a peer's t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.core import limits
 from collective.core.errors import UsageError
@@ -56,8 +55,7 @@ def _is_plain(text: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FilePath:
+class FilePath(NamedTuple):
     """An absolute path as the tuple of its names; ``()`` is the root."""
 
     names: tuple[str, ...] = ()

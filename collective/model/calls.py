@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from collective.core.ids import Domain, SpiffeId
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a face makes of what arrives at it, whatever its wire; everything above takes this."""
 
     principal: SpiffeId

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from collective.model.entries import Entry
 
@@ -17,8 +16,7 @@ class Page(list[T]):
     next_token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPage:
+class EntryPage(NamedTuple):
     """One page of a listing in order of path."""
 
     entries: Sequence[Entry]

@@ -96,6 +96,10 @@ class Certified(NamedTuple):
     key_digest: bytes = b""
     """SHA-256 of its own key; empty only if that key is of a kind that we never accept."""
 
+    def has_expired(self, now_s: float) -> bool:
+        """Tell whether it ran out at Unix time ``now_s``, so that only the bootstrap can renew it."""
+        return now_s > self.expires_s
+
 
 def new_private_key(randomness: Randomness) -> ec.EllipticCurvePrivateKey:
     """Return a fresh P-256 key: OpenSSL's own, or where a seed decides everything, one of the seed."""

@@ -25,11 +25,6 @@ def is_due(certified: Certified, now_s: float) -> bool:
     return now_s >= renewal_due_s(certified)
 
 
-def has_expired(certified: Certified, now_s: float) -> bool:
-    """Tell whether ``certified`` ran out, so that only the bootstrap can renew it."""
-    return now_s > certified.expires_s
-
-
 RETRY_LEAST_S: Final = 30.0
 RETRY_MOST_S: Final = 3600.0
 CHECK_MOST_S: Final = 6 * 3600.0

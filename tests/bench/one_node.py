@@ -30,7 +30,7 @@ from collective.chunking.store import ChunkStore
 from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
-from collective.model.transfers import Route
+from collective.model.routes import Route
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet

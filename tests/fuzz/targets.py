@@ -37,7 +37,7 @@ from collective.core.ids import (
 from collective.core.paths import FilePath
 from collective.core.settings import load_settings
 from collective.core.units import Address
-from collective.model.transfers import SignedTicket
+from collective.model.routes import SignedTicket
 from collective.pki import bundle as bundles
 from collective.pki import invite_code
 from collective.pki.bundle import SignedBundle, open_bundle

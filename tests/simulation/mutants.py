@@ -418,9 +418,7 @@ def speaks_for_others(stack: ExitStack) -> None:
 
     def believe(self: Any, current: Any) -> Any:
         call = enter(self, current)
-        return dataclasses.replace(
-            call, principal=SpiffeId.coordinator(self._domain), is_operator=True
-        )
+        return call._replace(principal=SpiffeId.coordinator(self._domain), is_operator=True)
 
     stack.enter_context(mock.patch.object(admission.Admission, "_forwarded", believe))
 

@@ -10,9 +10,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.core.terminal import safe
 
@@ -31,8 +30,7 @@ class Tone(Enum):
     BAD = 31
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A line of an overview; of several with one label only the first shows it."""
 
     label: str
@@ -40,8 +38,7 @@ class Field:
     tone: Tone | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """What the terminal of stdout can show."""
 
     has_colours: bool = False

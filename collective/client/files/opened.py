@@ -16,7 +16,8 @@ from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import LeaseId
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
-from collective.model.transfers import OpenedRead, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead
 from collective.rpc.headers import operation
 from collective.transfer.engine.download import Download
 

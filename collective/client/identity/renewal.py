@@ -27,7 +27,7 @@ from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
-from collective.pki.renewal_times import has_expired, is_due
+from collective.pki.renewal_times import is_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -172,7 +172,7 @@ class Renewer:
     def _wanted(self, collective: JoinedCollective, credentials: Credentials) -> Renew | None:
         """Return what is to be done now, None for nothing."""
         now_s = self._clock.wall_s()
-        if has_expired(credentials.certified, now_s):
+        if credentials.certified.has_expired(now_s):
             return self._expired
         if is_due(credentials.certified, now_s):
             return self._live
@@ -201,7 +201,7 @@ class Renewer:
         lock: DiskLock | None = None
         for _ in range(WAIT_TRIES):
             lock = self._disk.lock(path)
-            if lock is not None or not has_expired(credentials.certified, self._clock.wall_s()):
+            if lock is not None or not credentials.certified.has_expired(self._clock.wall_s()):
                 break
             await self._sleep(WAIT_PAUSE_S)
         else:

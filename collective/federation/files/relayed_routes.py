@@ -18,7 +18,7 @@ from collective.core.ids import ChunkId, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
-from collective.model.transfers import Operation, Route
+from collective.model.routes import Operation, Route
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.making import Hop, through_relay
 

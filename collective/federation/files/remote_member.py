@@ -24,17 +24,15 @@ from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
+from collective.model.routes import Operation, RouteMode, SignedReceipt
 from collective.model.transfers import (
     ChunkPlan,
     CopyProblem,
     ExtentPlan,
     OpenedRead,
     OpenedUpload,
-    Operation,
     ReadPlan,
     RecordedExtents,
-    RouteMode,
-    SignedReceipt,
 )
 from collective.model.watching import Since
 from collective.rpc.remote.names import RemoteNames

@@ -24,7 +24,7 @@ from collective.member.care.unsettled_challenges import Unsettled
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.commands import NodeCommands
 from collective.model.copies import ChunkCopies, Copy, CopyKey, CopyName, Finding, Verdict
-from collective.model.transfers import Route
+from collective.model.routes import Route
 from collective.placement.challenges import UNREAD, Answer, judge
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.stream.chunk_client import WrongBytesError

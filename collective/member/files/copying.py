@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from collective.core.errors import (
@@ -32,7 +31,8 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
-from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead, OpenedUpload
 from collective.transfer.engine.comparing import LeasedPieces, same_pieces
 from collective.transfer.engine.copying import CopySource, FileCopy
 from collective.transfer.engine.upload_session import Opening
@@ -91,7 +91,7 @@ class MemberCopying:
         """
         if source == target:
             raise ConflictError(f"{source} cannot be copied to itself.")
-        carried = replace(call, carrier=self._own)
+        carried = call._replace(carrier=self._own)
         running = self._interrupted.running(carried, self._owners.of_path(call, target).uploads)
         if resume is not None:
             running.resume(resume)
@@ -185,7 +185,7 @@ class MemberCopying:
 
         None as well where the caller may not read the target.  Raises as reading ``source`` does.
         """
-        carried = replace(call, carrier=self._own)
+        carried = call._replace(carrier=self._own)
         ours, theirs = (
             leased(self._owners.of_path(call, path).reads, carried, path)
             for path in (source, target)

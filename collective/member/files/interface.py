@@ -18,7 +18,8 @@ from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
-from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead, OpenedUpload
 from collective.model.watching import Since
 from collective.transfer.engine.control import ReadControl, UploadControl
 

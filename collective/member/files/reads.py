@@ -14,7 +14,8 @@ from collective.member.files.interface import TakesComplaints
 from collective.member.files.routes import RouteMaker
 from collective.model.calls import Call
 from collective.model.extents import Hole
-from collective.model.transfers import CopyProblem, ExtentPlan, OpenedRead, ReadPlan, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import CopyProblem, ExtentPlan, OpenedRead, ReadPlan
 
 FIRST_BATCH: Final = 16
 """Extents of an open's answer: few, so that the first byte comes soon."""

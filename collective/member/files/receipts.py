@@ -13,7 +13,7 @@ import structlog
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import Generation, parse_chunk_id
 from collective.model.copies import VerifiedReceipt
-from collective.model.transfers import SignedReceipt
+from collective.model.routes import SignedReceipt
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.receipts import open_receipt
 

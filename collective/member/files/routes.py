@@ -12,7 +12,7 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import Copy
-from collective.model.transfers import Operation, Route
+from collective.model.routes import Operation, Route
 from collective.placement.copy_order import to_read, to_write
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.making import Hop, make_route

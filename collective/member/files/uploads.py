@@ -25,13 +25,8 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.nodes import NodeState
-from collective.model.transfers import (
-    ChunkPlan,
-    OpenedUpload,
-    RecordedExtents,
-    RouteMode,
-    SignedReceipt,
-)
+from collective.model.routes import RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan, OpenedUpload, RecordedExtents
 from collective.placement.node_choice import Offers, waiting_for_approval
 from collective.placement.shortage import Policy, approve_sentence, nodes_shortage
 

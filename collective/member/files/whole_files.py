@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Final, Protocol
 
 from collective.core import limits
@@ -24,7 +23,8 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead, OpenedUpload
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload import Upload
@@ -66,7 +66,7 @@ class WholeFiles:
         data: AsyncIterator[bytes],
     ) -> Entry:
         """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
-        carried = replace(call, carrier=self._own)
+        carried = call._replace(carrier=self._own)
         uploads = self._owners.of_path(call, path).uploads
         begun: list[UploadId] = []
 
@@ -104,7 +104,7 @@ class WholeFiles:
 
         ``length`` 0: to the end.
         """
-        carried = replace(call, carrier=self._own)
+        carried = call._replace(carrier=self._own)
         reads = self._owners.of_path(call, path).reads
 
         async def open_read(offset: int, length: int, mode: RouteMode) -> OpenedRead:

@@ -13,7 +13,7 @@ from typing import Protocol
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyKey
 from collective.model.nodes import StatedPosition
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.placement.challenges import Answer
 
 CopyOnNode = tuple[ChunkId, Generation]

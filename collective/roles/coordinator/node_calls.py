@@ -16,7 +16,7 @@ from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import CopyKey
 from collective.model.nodes import StatedPosition
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.pki.credentials import Credentials
 from collective.placement.challenges import Answer
 from collective.rpc.conversions.node_registry import (

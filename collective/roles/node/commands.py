@@ -23,7 +23,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
-from collective.model.transfers import Route
+from collective.model.routes import Route
 from collective.roles.node.durable_memory import DurableMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.conversions.node_registry import stated_from

@@ -39,7 +39,6 @@ from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.invite_code import InviteCode, parse
 from collective.pki.pem_files import load_or_create_key, write_certificate
-from collective.pki.renewal_times import has_expired
 from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path, save_notes
 from collective.roles.node.member_addresses import useful
 from collective.rpc.links import Links
@@ -98,7 +97,7 @@ class Enrolment:
         found = await self._threads.run(self.find)
         if found is None:
             return await self._join()
-        if has_expired(found.credentials.certified, self._clock.wall_s()):
+        if found.credentials.certified.has_expired(self._clock.wall_s()):
             return await self._renew_expired(found)
         return found
 

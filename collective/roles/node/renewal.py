@@ -17,7 +17,7 @@ from collective.core.world import World
 from collective.pki.certificates import certificate_key_digest
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
-from collective.pki.renewal_times import has_expired, is_due, next_look_s, retries
+from collective.pki.renewal_times import is_due, next_look_s, retries
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
@@ -136,7 +136,7 @@ class Renewal(Worker):
 
     async def _renew(self) -> None:
         credentials = self._identity.credentials
-        has_run_out = has_expired(credentials.certified, self._clock.wall_s())
+        has_run_out = credentials.certified.has_expired(self._clock.wall_s())
         if has_run_out and self._bootstrap.is_known:
             joined = await self._bootstrap.renew_expired()
             fresh = credentials.renewed(joined.certificate)

@@ -13,17 +13,8 @@ from collective.core import limits
 from collective.core.errors import RejectedError, UsageError
 from collective.core.ids import SpiffeId, parse_chunk_id
 from collective.model.extents import Hole
-from collective.model.transfers import (
-    ChunkPlan,
-    CopyProblem,
-    ExtentPlan,
-    PutAnswer,
-    ReadPlan,
-    Route,
-    RouteMode,
-    SignedReceipt,
-    SignedTicket,
-)
+from collective.model.routes import PutAnswer, Route, RouteMode, SignedReceipt, SignedTicket
+from collective.model.transfers import ChunkPlan, CopyProblem, ExtentPlan, ReadPlan
 from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages, addresses_from
 from collective.rpc.conversions.extents import (
     extent_from,

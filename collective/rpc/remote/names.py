@@ -5,7 +5,7 @@ The connection says who calls, so the :class:`Call` that each method takes is no
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
@@ -13,8 +13,6 @@ from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
-from collective.model.watching import Since
-from collective.rpc.conversions.changes import since_from
 from collective.rpc.conversions.entries import attributes_message, entry_from, modified_fields
 from collective.rpc.conversions.rights import rights_held
 from collective.rpc.gen.collective.v1.files import (
@@ -32,6 +30,9 @@ from collective.rpc.gen.collective.v1.files import (
 from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
 from collective.rpc.remote.connection import Control, Remote
+
+if TYPE_CHECKING:  # imported when a folder is watched: a short command does not
+    from collective.model.watching import Since
 
 
 class RemoteNames(Remote[FilesStub]):
@@ -82,6 +83,8 @@ class RemoteNames(Remote[FilesStub]):
         request = ChangesRequest(
             path=str(path), cursor=cursor, wait_ms=round(wait_s * 1000), page_size=page_size
         )
+        from collective.rpc.conversions.changes import since_from  # noqa: PLC0415 - as above
+
         answer = await self._control.call(self._stub.changes, request, waits_s=wait_s)
         return taken(since_from, answer)
 

@@ -16,6 +16,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.routes import RouteMode, SignedReceipt
 from collective.model.transfers import (
     ChunkPlan,
     CopyProblem,
@@ -23,8 +24,6 @@ from collective.model.transfers import (
     OpenedUpload,
     ReadPlan,
     RecordedExtents,
-    RouteMode,
-    SignedReceipt,
 )
 from collective.rpc.conversions.entries import attributes_message, entry_from
 from collective.rpc.conversions.extents import extent_from, extent_message, hole_message

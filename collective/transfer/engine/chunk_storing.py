@@ -26,7 +26,8 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeId, UploadId
 from collective.model.calls import Call
 from collective.model.extents import Extent
-from collective.model.transfers import ChunkPlan, PutAnswer, Route, RouteMode, SignedReceipt
+from collective.model.routes import PutAnswer, Route, RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan
 from collective.transfer.engine.allocation import PAUSE_S, allocate
 from collective.transfer.engine.control import UploadControl
 from collective.transfer.engine.engine import Engine, Sending

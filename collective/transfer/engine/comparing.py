@@ -21,7 +21,8 @@ from collective.core.ids import LeaseId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import OpenedRead, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import OpenedRead
 from collective.transfer.engine.control import ReadControl
 
 

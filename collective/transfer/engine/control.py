@@ -14,14 +14,8 @@ from collective.core.ids import ChunkId, LeaseId, SpiffeId, UploadId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import (
-    ChunkPlan,
-    CopyProblem,
-    ReadPlan,
-    RecordedExtents,
-    RouteMode,
-    SignedReceipt,
-)
+from collective.model.routes import RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan, CopyProblem, ReadPlan, RecordedExtents
 
 
 class UploadControl(Protocol):

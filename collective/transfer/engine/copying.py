@@ -20,13 +20,8 @@ from collective.core.ids import LeaseId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import (
-    ChunkPlan,
-    ExtentPlan,
-    OpenedRead,
-    RouteMode,
-    SignedReceipt,
-)
+from collective.model.routes import RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan, ExtentPlan, OpenedRead
 from collective.rpc.headers import operation
 from collective.transfer.engine.chunk_storing import ChunkStoring
 from collective.transfer.engine.control import ReadControl, UploadControl

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from collective.core.ids import SpiffeId
-from collective.model.transfers import Route, RouteMode
+from collective.model.routes import Route, RouteMode
 from collective.transfer.engine.node_health import NodeHealth
 
 RELAY_AFTER_NODES: Final = 2

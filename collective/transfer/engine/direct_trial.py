@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from collective.core.errors import CollectiveError
 from collective.core.ids import SpiffeId
 from collective.core.tasks import TaskScope
-from collective.model.transfers import Route, RouteMode
+from collective.model.routes import Route, RouteMode
 from collective.transfer.engine.direct_or_relay import RouteChoice
 
 DELAY_S: Final = 0.25

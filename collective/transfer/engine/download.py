@@ -21,7 +21,8 @@ from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
-from collective.model.transfers import ExtentPlan, OpenedRead, RouteMode
+from collective.model.routes import RouteMode
+from collective.model.transfers import ExtentPlan, OpenedRead
 from collective.rpc.headers import operation
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Engine

@@ -10,7 +10,7 @@ from collective.chunking.splitter import Splitter
 from collective.core.clock import Clock
 from collective.core.randomness import Randomness
 from collective.core.world import Runs, World
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.transfer.engine.direct_or_relay import RouteChoice
 from collective.transfer.engine.direct_trial import DirectTrial
 from collective.transfer.engine.node_health import NodeHealth

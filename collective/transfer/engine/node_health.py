@@ -12,7 +12,7 @@ from typing import Final
 
 from collective.core.clock import Clock
 from collective.core.ids import SpiffeId
-from collective.model.transfers import Route
+from collective.model.routes import Route
 
 AVOID_FOR_S: Final = 30.0
 """How long a node that did not answer is avoided."""

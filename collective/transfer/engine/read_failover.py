@@ -25,7 +25,8 @@ from collective.core.errors import (
 )
 from collective.core.ids import LeaseId, SpiffeId
 from collective.model.calls import Call
-from collective.model.transfers import CopyProblem, ExtentPlan, Route, RouteMode
+from collective.model.routes import Route, RouteMode
+from collective.model.transfers import CopyProblem, ExtentPlan
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Buffer, Engine
 

@@ -22,7 +22,8 @@ from collective.core.errors import CollectiveError, first_error
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import ChunkPlan, SignedReceipt
+from collective.model.routes import SignedReceipt
+from collective.model.transfers import ChunkPlan
 from collective.rpc.headers import operation
 from collective.transfer.engine.chunk_storing import ChunkStoring
 from collective.transfer.engine.control import UploadControl

@@ -15,7 +15,8 @@ from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
-from collective.model.transfers import ChunkPlan, OpenedUpload, RouteMode, SignedReceipt
+from collective.model.routes import RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan, OpenedUpload
 from collective.transfer.engine.allocation import allocate, check_plans
 from collective.transfer.engine.control import UploadControl
 from collective.transfer.engine.engine import Engine

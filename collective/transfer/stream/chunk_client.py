@@ -18,7 +18,7 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.world import Runs
 from collective.model.progress import Progress
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.conversions.transfers import answer_from, ticket_messages
 from collective.rpc.gen.collective.v1 import Address as AddressMessage

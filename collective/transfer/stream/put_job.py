@@ -16,7 +16,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation
-from collective.model.transfers import SignedReceipt
+from collective.model.routes import SignedReceipt
 from collective.rpc.conversions.transfers import receipt_message
 from collective.rpc.errors import to_detail
 from collective.rpc.gen.collective.v1.transfer import (

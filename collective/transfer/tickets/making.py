@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from collective.core import limits
 from collective.core.ids import ChunkId, SpiffeId
 from collective.core.units import Address
-from collective.model.transfers import Operation, Route, SignedTicket
+from collective.model.routes import Operation, Route, SignedTicket
 from collective.rpc.conversions.addresses import address_messages
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.rpc.wire.encoding import encode

@@ -11,7 +11,7 @@ from typing import Final
 
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
-from collective.model.transfers import SignedReceipt
+from collective.model.routes import SignedReceipt
 from collective.rpc.gen.collective.v1.transfer import Receipt
 from collective.rpc.wire.decoding import parse_message
 from collective.rpc.wire.encoding import encode

@@ -152,7 +152,7 @@ async def test_a_revoked_caller_is_shut_out_of_every_call_at_once(
 ) -> None:
     """Before his connections are closed, too: he is not told to ask for a grant."""
     await enrol(catalog)
-    bob = replace(BOB, key_digest=KEY)
+    bob = BOB._replace(key_digest=KEY)
     mine = await grant(catalog, bob, "/", 7)
     await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     await write(catalog, "/a/file", "x")

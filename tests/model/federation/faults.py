@@ -15,7 +15,6 @@ import tempfile
 from asyncio import Runner
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -184,7 +183,7 @@ def peer_speaks_for_all(stack: ExitStack) -> None:
             return forwarded(self, current)
         own = SpiffeId.user(current.peer.identity.trust_domain, told.global_id)
         current.metadata[PRINCIPAL_KEY] = str(own)
-        return replace(forwarded(self, current), principal=told)
+        return forwarded(self, current)._replace(principal=told)
 
     _patch(stack, Admission, "_forwarded", believe)
 
@@ -198,7 +197,7 @@ def header_believed_at_home(stack: ExitStack) -> None:
         told = current.metadata.get(PRINCIPAL_KEY)
         if told is None or SpiffeId.parse(told).trust_domain != self._domain:
             return call
-        return replace(call, principal=SpiffeId.parse(told), is_operator=True)
+        return call._replace(principal=SpiffeId.parse(told), is_operator=True)
 
     _patch(stack, Admission, "_call_of", believe)
 
@@ -237,7 +236,7 @@ class _AsOwner:
 
     def __getattr__(self, name: str) -> Any:
         def ask(call: Call, *args: Any, **named: Any) -> Any:
-            own = replace(self._own, carrier=call.carrier)
+            own = self._own._replace(carrier=call.carrier)
             return getattr(self._inner, name)(own, *args, **named)
 
         return ask

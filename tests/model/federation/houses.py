@@ -45,7 +45,7 @@ from collective.member.people.member_people import MemberPeople
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.nodes import NodeRecord
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified

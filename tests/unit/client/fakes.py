@@ -31,7 +31,7 @@ from collective.core.errors import (
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world.threads import InlinePool
-from collective.model import transfers as values
+from collective.model import routes
 from collective.model.calls import Call
 from collective.model.entries import Entry as FileEntry
 from collective.rpc.gen.collective.v1 import Entry, EntryKind, FileAttributes
@@ -142,13 +142,13 @@ class FakeNodes:
         """There is nothing to close."""
 
     def put(
-        self, route: values.Route, parts: Sequence[memoryview | bytes], **_: Any
+        self, route: routes.Route, parts: Sequence[memoryview | bytes], **_: Any
     ) -> FakeSending:
         self.puts += 1
         return FakeSending(self, route, b"".join(bytes(part) for part in parts))
 
     async def reach(
-        self, route: values.Route, *, stands: Callable[[], None] = lambda: None
+        self, route: routes.Route, *, stands: Callable[[], None] = lambda: None
     ) -> None:
         first = Ticket.parse(route.hops[0].body)
         if first.forward_only:
@@ -166,7 +166,7 @@ class FakeNodes:
             raise UnreachableError("The peer closed the connection.")
 
     async def get(
-        self, route: values.Route, *, on_progress: Callable[[int], None] | None = None
+        self, route: routes.Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:
         await self.reach(route)
         node = Ticket.parse(route.hops[-1].body).node
@@ -191,13 +191,13 @@ class FakeNodes:
 
 
 class FakeSending:
-    def __init__(self, nodes: FakeNodes, path: values.Route, stored: bytes) -> None:
+    def __init__(self, nodes: FakeNodes, path: routes.Route, stored: bytes) -> None:
         self._nodes, self._path, self._stored = nodes, path, stored
         self.last_progress_s = 0.0
         self._answers = self._run()
 
-    def __aiter__(self) -> AsyncIterator[values.PutAnswer]:
-        return cast("AsyncIterator[values.PutAnswer]", self._answers)
+    def __aiter__(self) -> AsyncIterator[routes.PutAnswer]:
+        return cast("AsyncIterator[routes.PutAnswer]", self._answers)
 
     async def aclose(self) -> None:
         await self._answers.aclose()
@@ -220,7 +220,7 @@ class FakeSending:
                 if position == 0:
                     raise error
                 for behind in tickets[tickets.index(ticket) :]:  # they fail with it
-                    yield values.PutAnswer(SpiffeId.parse(behind.node), error=error)
+                    yield routes.PutAnswer(SpiffeId.parse(behind.node), error=error)
                 return
             if state.startswith("stale"):
                 left = int(state.split("-")[1])
@@ -233,7 +233,7 @@ class FakeSending:
             nodes.chunks.setdefault(ticket.node, {})[self._path.chunk] = self._stored
             self.last_progress_s += 1
             node = SpiffeId.parse(ticket.node)
-            yield values.PutAnswer(node, values.SignedReceipt(self._path.chunk, 0, b"", node))
+            yield routes.PutAnswer(node, routes.SignedReceipt(self._path.chunk, 0, b"", node))
 
 
 class FakeCoordinator:

@@ -12,7 +12,7 @@ from collective.client.member_engines import MemberEngines
 from collective.client.route_notes import NOTED_S, RouteNotes
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions
 from tests.worlds import REAL, world_of

@@ -21,7 +21,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
 from collective.transfer.engine import download

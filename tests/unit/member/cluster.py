@@ -17,7 +17,7 @@ from collective.member.nodes.live_nodes import LiveNodes, Report
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.model.copies import Copy
 from collective.model.nodes import NodeRecord
-from collective.model.transfers import SignedReceipt
+from collective.model.routes import SignedReceipt
 from collective.placement.node_states import Timers
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.key_ring import KeyRing

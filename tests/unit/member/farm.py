@@ -46,7 +46,7 @@ from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.copies import CopyKey, Finding
 from collective.model.nodes import StatedPosition
-from collective.model.transfers import PutAnswer, Route
+from collective.model.routes import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.admission import Admission

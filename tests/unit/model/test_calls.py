@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.model.calls import Call
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 
 HOME = Domain("home.alice")
 BOB = SpiffeId.user(HOME, GlobalId("bob", HOME))
@@ -14,7 +12,7 @@ OWN = SpiffeId.coordinator(HOME)
 def test_tickets_are_for_whoever_carries_the_bytes() -> None:
     call = Call(BOB, is_operator=False, request_id="r1")
     assert call.holder == BOB
-    carried = replace(call, carrier=OWN)
+    carried = call._replace(carrier=OWN)
     assert carried.holder == OWN
     assert (carried.principal, carried.is_operator) == (BOB, False), "who is judged stays the same"
 
@@ -38,4 +36,4 @@ def test_tickets_of_a_call_of_this_member_are_for_who_carries_it_by_every_way() 
     call = Call(BOB, is_operator=False)
     for mode in RouteMode:
         assert call.holder_by(mode) == BOB
-        assert replace(call, carrier=OWN).holder_by(mode) == OWN
+        assert call._replace(carrier=OWN).holder_by(mode) == OWN

@@ -19,8 +19,8 @@ def test_renewal_is_due_at_two_thirds_of_life_and_retries_back_off() -> None:
     assert due == leaf.not_before_s + 2_000_000
     assert not renewal_times.is_due(leaf, due - 1)
     assert renewal_times.is_due(leaf, due)
-    assert renewal_times.has_expired(leaf, leaf.expires_s + 1)
-    assert not renewal_times.has_expired(leaf, leaf.expires_s)
+    assert leaf.has_expired(leaf.expires_s + 1)
+    assert not leaf.has_expired(leaf.expires_s)
     waits = [renewal_times.retries(leaf).delay_s(failures, 0.0) for failures in range(1, 12)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (30.0, 3600.0)

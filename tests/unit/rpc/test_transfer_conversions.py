@@ -14,16 +14,8 @@ from collective.core.errors import BusyError, RejectedError, UsageError
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import (
-    ChunkPlan,
-    CopyProblem,
-    ExtentPlan,
-    PutAnswer,
-    Route,
-    RouteMode,
-    SignedReceipt,
-    SignedTicket,
-)
+from collective.model.routes import PutAnswer, Route, RouteMode, SignedReceipt, SignedTicket
+from collective.model.transfers import ChunkPlan, CopyProblem, ExtentPlan
 from collective.rpc.conversions import transfers as convert
 from collective.rpc.gen.collective.v1 import reads as reads_pb
 from collective.rpc.gen.collective.v1 import transfer as pb

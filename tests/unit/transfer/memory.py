@@ -15,7 +15,7 @@ from collective.core.errors import CorruptionError, NotFoundError, UnreachableEr
 from collective.core.ids import ChunkId, Domain, Generation, GlobalId, NodeId, SpiffeId
 from collective.core.limits import MIB
 from collective.core.units import Address
-from collective.model.transfers import Route
+from collective.model.routes import Route
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.rpc.links import Keeper, ProtocolFactory

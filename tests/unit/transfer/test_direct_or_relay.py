@@ -6,7 +6,7 @@ import pytest
 
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, NodeId, SpiffeId
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 from collective.transfer.engine.direct_or_relay import CUT_OFF_FOR_S, RELAYED_FIRST, RouteChoice
 from collective.transfer.engine.node_health import NodeHealth
 

@@ -12,7 +12,7 @@ from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, SpiffeId
 from collective.core.limits import ROUTE_MAX_HOPS, TICKET_LIFE_S
 from collective.core.units import Address as NetAddress
-from collective.model.transfers import Operation, Route, RouteMode, SignedReceipt, SignedTicket
+from collective.model.routes import Operation, Route, RouteMode, SignedReceipt, SignedTicket
 from collective.rpc.gen.collective.v1 import Address
 from collective.rpc.gen.collective.v1.transfer import (
     ChunkOperation,

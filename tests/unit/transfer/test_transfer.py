@@ -19,7 +19,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
-from collective.model.transfers import PutAnswer
+from collective.model.routes import PutAnswer
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Receipt
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, Put

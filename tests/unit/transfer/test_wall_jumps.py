@@ -11,7 +11,7 @@ from collective.catalog.interface.values import Allocation
 from collective.core.clock import ManualClock, SteadyClock
 from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
-from collective.model.transfers import SignedTicket
+from collective.model.routes import SignedTicket
 from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.durable_memory import DurableMemory
 from collective.rpc.gen.collective.v1 import transfer as pb

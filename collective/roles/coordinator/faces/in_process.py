@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from collective.client.copying import Copying
@@ -78,7 +78,7 @@ class _Owners:
         self._members = owners
         self._engines = engines
         self._pool = pool
-        self._call = replace(call, carrier=own)
+        self._call = call._replace(carrier=own)
         self._names = Names(NameDirectory(owners), call)
         self._copying = _Copying(copying, call)
         self._found: dict[Domain | None, _Owner] = {}

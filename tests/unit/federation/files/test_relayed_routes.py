@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import pytest
@@ -16,7 +16,7 @@ from collective.core.units import Address
 from collective.federation.files.relayed_routes import RelayedRoutes
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
-from collective.model.transfers import Operation, Route, SignedTicket
+from collective.model.routes import Operation, Route, SignedTicket
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.reading import read_ticket
 from tests.roots import Roots
@@ -68,7 +68,7 @@ def test_a_route_by_the_peers_coordinator_passes_ours_first() -> None:
 
 
 def test_what_our_coordinator_carries_itself_goes_to_the_peers_where_its_bundle_says() -> None:
-    route = usable(RELAYED, replace(CALL, carrier=OURS))
+    route = usable(RELAYED, CALL._replace(carrier=OURS))
     assert route == RELAYED._replace(addresses=(THERE,))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final, cast
 
 import pytest
@@ -22,7 +21,7 @@ from collective.federation.links.peer_links import PeerLinks
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import EntryKind
-from collective.model.transfers import Route, RouteMode
+from collective.model.routes import Route, RouteMode
 from collective.rpc.gen.collective.v1 import Entry, files, reads, transfer, uploads
 from collective.rpc.gen.collective.v1 import EntryKind as KindMessage
 from collective.rpc.headers import PRINCIPAL_KEY
@@ -34,7 +33,7 @@ from tests.unit.pki.forge import ALICE, BOB
 OURS: Final = SpiffeId.coordinator(ALICE)
 ANNA: Final = SpiffeId.parse("spiffe://home.alice/user/home.alice/anna")
 CALL: Final = Call(ANNA, is_operator=False)
-CARRIED: Final = replace(CALL, carrier=OURS)
+CARRIED: Final = CALL._replace(carrier=OURS)
 KEY: Final = "ab" * 16
 UPLOAD, LEASE = UploadId(UploadKey(KEY), BOB), LeaseId(LeaseKey(KEY), BOB)
 CHUNK: Final = ChunkId(b"c" * 32)
@@ -138,7 +137,7 @@ async def test_a_page_and_both_names_of_a_move_are_the_owners() -> None:
 
 async def test_a_call_that_came_from_a_peer_is_not_passed_on() -> None:
     world = World()
-    forwarded = replace(CALL, via=CAROL)
+    forwarded = CALL._replace(via=CAROL)
     for refused in (
         world.member.names.stat(forwarded, path("/@garage.bob/a")),
         world.member.uploads.abort_upload(forwarded, UPLOAD),

@@ -32,7 +32,8 @@ from collective.model.calls import Call
 from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.rights import Right
-from collective.model.transfers import OpenedRead, ReadPlan, Route, RouteMode
+from collective.model.routes import Route, RouteMode
+from collective.model.transfers import OpenedRead, ReadPlan
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload_session import ABORT_TIMEOUT_S, end_upload

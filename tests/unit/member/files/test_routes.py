@@ -6,7 +6,7 @@ from collective.catalog.interface.values import Allocation
 from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
-from collective.model.transfers import Route
+from collective.model.routes import Route
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.checking import check_ticket
 from collective.transfer.tickets.key_ring import KEYS_KEPT, ROTATE_AFTER_S

@@ -19,7 +19,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
-from collective.model.transfers import RouteMode
+from collective.model.routes import RouteMode
 from tests.contract.catalog.world import data_of
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import CARRYING, OPERATOR, Scene, scene

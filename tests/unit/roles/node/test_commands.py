@@ -22,8 +22,8 @@ from collective.core.errors import (
 from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.limits import KIB, MIB
 from collective.core.randomness import SeededRandomness
-from collective.model import transfers as values
-from collective.model.transfers import PutAnswer
+from collective.model import routes
+from collective.model.routes import PutAnswer
 from collective.pki.certificates import Certified
 from collective.roles.node.bad_copies import Problems
 from collective.roles.node.commands import COPIES_MAX, NodeService
@@ -62,7 +62,7 @@ class Sender:
         self.results: list[PutAnswer] = [PutAnswer(THERE)]
         self.closed = 0
 
-    def put(self, _route: values.Route, parts: list[memoryview], *, request_id: str = "") -> Any:
+    def put(self, _route: routes.Route, parts: list[memoryview], *, request_id: str = "") -> Any:
         self.sent.append(b"".join(bytes(part) for part in parts))
         return Transfer(self)
 
