@@ -11,7 +11,6 @@ from blake3 import blake3
 
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.store import checkpoints
 from collective.catalog.sqlite.store.opening import lock_data_dir
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
@@ -154,26 +153,3 @@ async def test_a_look_that_fails_after_a_commit_is_not_the_commits_failure(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine.custody, "is_ours", fail)
         assert engine._checkpoints._move(engine._db) is None
-
-
-async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: SqliteEngines) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "LOG_PAGES", 50)
-        catalog = await engines.open()
-        engine = catalog._engine
-        log = os.path.join(engines.data_dir, "catalog.db-wal")
-        assert engine._checkpoints._pool is not None
-        longest = 0
-        for number in range(150):
-            await catalog.names.make_directory(OPERATOR, p(f"/{number}{'x' * 200}"), parents=False)
-            if engine._checkpoints._is_running:
-                await engine._checkpoints._pool.run(lambda: None)  # the round has ended
-            longest = max(longest, os.path.getsize(log))
-        assert longest < 4096 * 300, "the log would have over 1,000 pages"
-        database: Any = engine._db.execute("PRAGMA page_count").fetchone()
-        assert os.path.getsize(os.path.join(engines.data_dir, "catalog.db")) > 4096 * (
-            database[0] // 2
-        )
-        with pytest.MonkeyPatch.context() as lost:
-            lost.setattr(engine.custody, "is_ours", lambda: False)
-            assert engine._checkpoints._move(engine._db) is None

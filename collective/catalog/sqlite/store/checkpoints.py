@@ -3,8 +3,13 @@
 SQLite's own do it within whichever COMMIT makes the log long: a thousand pages written and flushed while
 every change waits.  Here another connection does it, which stops neither readers nor the writer.  What
 the writer adds meanwhile is left over, and a log only begins anew when nothing is left: so after each
-such round the writer moves the rest itself, if that is little.  In a world of one connection the writer
-moves all of it.
+such round the writer moves the rest itself, if that is little; if not, and rounds are faster than the writer,
+another begins at once.  SQLite flushes the database only then, so
+a round flushes what it moved itself: thousands of pages would else be the writer's to wait for.  In a world
+of one connection the writer moves all of it.
+
+The file that a round flushes by is open for as long as any connection: a process that closes a file gives
+up every POSIX lock that it has on it, and SQLite's are such.
 
 The writer looks when its COMMIT is durable, still within the statement.  Whatever fails here is the
 checkpoint's failure and never the change's, so nothing of it is raised.
@@ -14,6 +19,7 @@ Refuses to touch files that are no longer this process's (``custody``).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,10 +27,14 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.sqlite.store.custody import Custody
+from collective.core.disk import DiskFile
 from collective.core.world import Pool
 
 LOG_PAGES: Final = 1000
-"""A round begins when the log has grown by so much since the last one."""
+"""A round begins when the log has grown by so much since the last one: some twenty small files.
+
+With four or sixteen times as much rounds are seldom, and each makes more changes wait for the disk, for longer.
+"""
 REST_PAGES: Final = 200
 """What the writer moves itself at most."""
 
@@ -37,18 +47,32 @@ class Checkpoints:
         self._writer = writer
         self._custody = custody
         self._connect: Callable[[], apsw.Connection] | None = None
+        self._open_file: Callable[[], DiskFile] | None = None
         self._pool: Pool | None = None
         self._pool_lock = threading.Lock()
         self._db: apsw.Connection | None = None
+        self._file: DiskFile | None = None
+        """The database, to flush it."""
         self._is_running = False
         self._moved: int | None = None
         """Pages that the last round moved, until the writer has looked at it."""
+        self._share = 0
+        """Pages that the last round had to move, at least."""
         self._next_pages = LOG_PAGES
         self._pages = 0
 
-    def start(self, connect: Callable[[], apsw.Connection], pool: Pool) -> None:
-        """Begin, on a connection of its own; ``pool`` has one worker, and nobody else uses it."""
+    def start(
+        self,
+        connect: Callable[[], apsw.Connection],
+        open_file: Callable[[], DiskFile],
+        pool: Pool,
+    ) -> None:
+        """Begin, on a connection of its own; ``pool`` has one worker, and nobody else uses it.
+
+        ``open_file`` opens the database to be flushed.
+        """
         self._connect = connect
+        self._open_file = open_file
         self._pool = pool
         self._writer.set_wal_hook(self._committed)
 
@@ -66,6 +90,12 @@ class Checkpoints:
             self._db.close()
             self._db = None
 
+    def release(self) -> None:
+        """Close the file, once every connection is closed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
         """Look at the log after a COMMIT of the writer's."""
         del db, name
@@ -76,16 +106,24 @@ class Checkpoints:
             return apsw.SQLITE_OK
         if self._moved is not None and pages >= LOG_PAGES:
             moved, self._moved = self._moved, None
-            if pages - moved <= REST_PAGES:
+            rest = pages - moved
+            if rest <= REST_PAGES:
                 self._move(self._writer)
                 return apsw.SQLITE_OK
+            if rest <= self._share // 2:  # the rounds gain on the writer: soon the rest is little
+                self._start_round(pages, rest)
+                return apsw.SQLITE_OK
         if pages >= self._next_pages:
-            with self._pool_lock:
-                if self._pool is not None:
-                    self._is_running = True
-                    self._next_pages = pages + LOG_PAGES
-                    self._pool.start(self._round)
+            self._start_round(pages, LOG_PAGES)
         return apsw.SQLITE_OK
+
+    def _start_round(self, pages: int, share: int) -> None:
+        with self._pool_lock:
+            if self._pool is not None:
+                self._is_running = True
+                self._share = share
+                self._next_pages = pages + LOG_PAGES
+                self._pool.start(self._round)
 
     def _committed_alone(self, db: apsw.Connection, name: str, pages: int) -> int:
         """Look at the log after a COMMIT, and move all of it when it is long."""
@@ -100,11 +138,22 @@ class Checkpoints:
             if self._db is None:
                 assert self._connect is not None
                 self._db = self._connect()
-            self._moved = self._move(self._db)
+            moved = self._move(self._db)
+            if moved is not None:
+                self._flush()
+            self._moved = moved
         except apsw.Error:
             self._moved = None  # the disk is full or failing: the writer meets the same
         finally:
             self._is_running = False
+
+    def _flush(self) -> None:
+        """Flush what was moved; SQLite does so again, and hears of what failed by its own file."""
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                assert self._open_file is not None
+                self._file = self._open_file()
+            self._file.datasync()
 
     def _move(self, db: apsw.Connection) -> int | None:
         """Move what can be moved without waiting; return how far the log is moved, in pages."""

@@ -94,7 +94,11 @@ class Engine:
         else:
             self._reading = world.threads.pool(settings.readers, "catalog-reader")
             self._copying = world.threads.pool(1, "catalog-copy")
-            self._checkpoints.start(connect, world.threads.pool(1, "catalog-checkpoint"))
+            self._checkpoints.start(
+                connect,
+                lambda: world.disk.open(os.path.join(data_dir, DATABASE), "read"),
+                world.threads.pool(1, "catalog-checkpoint"),
+            )
             self._all_readers.extend(
                 self._interruptible(connect()) for _ in range(settings.readers)
             )
@@ -311,6 +315,7 @@ class Engine:
             is_whole = self._is_sound() and self.custody.is_ours() and _move_log(self._db)
         finally:
             self._db.close()
+            self._checkpoints.release()
         if is_whole:
             with contextlib.suppress(OSError):  # the next start looks for itself
                 # First the record: a log that is gone or empty without it was lost by somebody.
