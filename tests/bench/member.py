@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ BLOCK_BYTES = 8 << 20
 SMALL_BYTES = 4096
 MARK_BYTES = 8
 LIST_ENTRIES = 10_000
+WARM_OPENS = 40
+COLD_OPENS = 11
+
+Connect = Callable[[], AbstractAsyncContextManager[Collective]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstByteFigures:
+    """Until the first bytes of a large file are here, verified; medians."""
+
+    warm_ms: float
+    """On connections that stand; from the file's start and from its middle by turns."""
+    cold_ms: float
+    """With the connections that it needs."""
+
+
+@dataclass(frozen=True, slots=True)
 class WholeFileFigures:
     """One large file, written and read."""
 
     write_mb_s: float
     read_mb_s: float
-    first_byte_ms: float
+    first_bytes: FirstByteFigures
     write_usage: Usage
     read_usage: Usage
 
@@ -189,7 +204,9 @@ class Synthetic:
         return count
 
 
-async def _whole_file(cluster: Cluster, home: Collective, size_bytes: int) -> WholeFileFigures:
+async def _whole_file(
+    cluster: Cluster, connect: Connect, home: Collective, size_bytes: int
+) -> WholeFileFigures:
     await home.mkdir("/bench", parents=True)
     await home.write("/bench/warm", Synthetic(64 << 20))
     watch = _Watch(cluster)
@@ -199,24 +216,41 @@ async def _whole_file(cluster: Cluster, home: Collective, size_bytes: int) -> Wh
     write_usage = watch.end(size_bytes)
     watch = _Watch(cluster)
     begin = time.perf_counter()
-    first_s = 0.0
     received = 0
     async with home.open_read("/bench/large") as reader:
         async for block in reader:
-            if not received:
-                first_s = time.perf_counter() - begin
             received += len(block)
     read_s = time.perf_counter() - begin
     assert received == size_bytes
-    figures = WholeFileFigures(
+    read_usage = watch.end(size_bytes)
+    first_bytes = await _first_bytes(connect, home, size_bytes)
+    await home.remove("/bench/large")
+    return WholeFileFigures(
         write_mb_s=size_bytes / write_s / 1e6,
         read_mb_s=size_bytes / read_s / 1e6,
-        first_byte_ms=first_s * 1e3,
+        first_bytes=first_bytes,
         write_usage=write_usage,
-        read_usage=watch.end(size_bytes),
+        read_usage=read_usage,
     )
-    await home.remove("/bench/large")
-    return figures
+
+
+async def _first_bytes(connect: Connect, home: Collective, size_bytes: int) -> FirstByteFigures:
+    warm, cold = [], []
+    for number in range(WARM_OPENS):
+        begin = time.perf_counter()
+        async with home.open_read("/bench/large", offset=(number % 2) * size_bytes // 2) as reader:
+            async for _ in reader:
+                warm.append(time.perf_counter() - begin)
+                break
+    for _ in range(COLD_OPENS):
+        begin = time.perf_counter()
+        async with connect() as fresh, fresh.open_read("/bench/large") as reader:
+            async for _ in reader:
+                cold.append(time.perf_counter() - begin)
+                break
+    return FirstByteFigures(
+        warm_ms=statistics.median(warm) * 1e3, cold_ms=statistics.median(cold) * 1e3
+    )
 
 
 async def timed(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]], width: int) -> Latencies:
@@ -305,9 +339,12 @@ def measure_member(
     )
     address = Address("127.0.0.1", cluster.coordinator_port)
 
+    def connect() -> AbstractAsyncContextManager[Collective]:
+        return Collective.connect(credentials, (address,))
+
     async def run() -> MemberFigures:
-        async with Collective.connect(credentials, (address,)) as home:
-            whole = await _whole_file(cluster, home, file_bytes)
+        async with connect() as home:
+            whole = await _whole_file(cluster, connect, home, file_bytes)
             small = await _small_files(home, small_files)
             metadata = await _metadata(home, calls, entries)
         return MemberFigures(whole, small, metadata)
