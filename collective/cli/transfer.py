@@ -24,8 +24,8 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes
 
 if TYPE_CHECKING:  # heavy
     from collective.cli.json_shapes import TreeJson

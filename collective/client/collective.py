@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from collective.client.connection import Connection
-from collective.client.files.owned import OwnedFiles
+from collective.client.files.by_owner import FilesByOwner
 from collective.client.logins import Login
 from collective.client.owners import Owners
 from collective.core.errors import CollectiveError
@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
 T = TypeVar("T")
 
 
-class Collective(OwnedFiles):
+class Collective(FilesByOwner):
     """A connection to one member: its files, and what else it has by subject; made by :meth:`connect`.
 
     A path is the member's own, or ``/@DOMAIN/…`` at a peer: through the member, or straight where ``logins``

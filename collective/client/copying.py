@@ -7,9 +7,9 @@ from typing import Protocol
 
 from collective.client.owners import Owner
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.model.writing import Precondition
 
 
 class Copying(Protocol):

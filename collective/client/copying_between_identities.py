@@ -27,12 +27,12 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.progress import Progress
 from collective.model.routes import RouteMode
 from collective.model.transfers import OpenedRead, OpenedUpload
+from collective.model.writing import Attributes, Precondition
 from collective.transfer.engine.comparing import LeasedPieces, same_pieces
 from collective.transfer.engine.copying import CopySource, FileCopy
 from collective.transfer.engine.upload_session import Opening, end_upload

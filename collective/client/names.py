@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 from collective.core.errors import NotFoundError
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.progress import Progress
+from collective.model.writing import Attributes, Precondition
 
 if TYPE_CHECKING:  # few commands go straight to another member, and most move no file
     from collective.client.files.controls import NameControl
+    from collective.model.changes import Since
     from collective.model.rights import Right
-    from collective.model.watching import Since
     from collective.rpc.remote.owner_paths import OwnerPaths
 
 TURN_ENTRIES: Final = 16

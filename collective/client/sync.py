@@ -38,12 +38,12 @@ from collective.client.trees.result import TreeResult
 from collective.core.errors import UnreachableError
 from collective.core.units import Address
 from collective.core.world import World, real_world
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Cursor, Since
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
 from collective.model.status import Status
-from collective.model.watching import Cursor, Since
+from collective.model.writing import Attributes, Precondition
 from collective.pki.credentials import Credentials
 from collective.transfer.engine.write_sources import Readable
 

@@ -27,9 +27,9 @@ from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import World
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.model.writing import Attributes, Precondition
 from collective.rpc.client.own_addresses import own_address
 from collective.rpc.links import Channel, Dialer
 from collective.rpc.remote.connection import Control

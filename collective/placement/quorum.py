@@ -53,15 +53,3 @@ def probation_room(copies: int, *, approved: int, on_probation: int) -> int:
         on_probation: copies on nodes on probation, those being placed included.
     """
     return max(0, min(probation_most(copies), approved - 1) - on_probation)
-
-
-def standing_at_enrolment(*, is_founding: bool, is_approving_code: bool) -> Standing:
-    """Return the standing of a node that enrols.
-
-    Args:
-        is_founding: the member has no file yet, and is not a day old.
-        is_approving_code: its code has one use, and was made by an admin who knew for which node.
-    """
-    if is_founding or is_approving_code:
-        return Standing.APPROVED
-    return Standing.PROBATION

@@ -19,9 +19,9 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
 from collective.model.extents import Extent, Hole
+from collective.model.writing import Attributes, Precondition
 from collective.placement.node_choice import Offers
 from tests.contract.catalog.permission_model import OPERATOR, Path
 from tests.contract.catalog.world import DOMAIN, chunk, user

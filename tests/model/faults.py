@@ -25,7 +25,7 @@ from collective.catalog.sqlite.copies import inventories
 from collective.catalog.sqlite.files import allocation as allocating
 from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import entries, names, quota_rows
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 from collective.placement import healing, quorum
 from tests.model.machine import Beside
 from tests.simulation.mutants import everywhere, sql

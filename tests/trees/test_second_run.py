@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.client.disk.tree import LocalTree
+from collective.client.disk.nofollow_tree import LocalTree
 from collective.client.trees.result import TreeResult
 from tests.trees.home import Home
 from tests.trees.machine import NOBODY, Names, Seen, snapshot

@@ -15,11 +15,11 @@ from collective.client.options import ClientOptions
 from collective.client.sync import SyncCollective, SyncFiles
 from collective.client.trees.result import LeftOut, TreeResult
 from collective.core import errors
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Change, Changes, ListAnew
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.nodes import NodeStatus
-from collective.model.watching import Change, Changes, ListAnew
+from collective.model.writing import Attributes, Precondition
 from collective.pki.credentials import Credentials
 from collective.rpc.remote.datastores import RemoteDatastores
 from collective.rpc.remote.nodes import RemoteNodes

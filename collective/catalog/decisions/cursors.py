@@ -31,8 +31,8 @@ from collective.access.permissions import Decider
 from collective.catalog.decisions.catalog_lives import Past
 from collective.core.paths import FilePath
 from collective.model.calls import Call
+from collective.model.changes import Cursor
 from collective.model.rights import Right
-from collective.model.watching import Cursor
 
 NONCE_BYTES: Final = 12
 _FORM: Final = struct.Struct(">BQQQ16s16s")

@@ -12,8 +12,8 @@ from typing import Final
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
 from collective.model.entries import EntryKind
+from collective.model.writing import Precondition
 
 WORDS: Final = {
     EntryKind.FILE: "a file",

@@ -11,7 +11,6 @@ from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 from collective.model.nodes import Approval, Standing
 from collective.model.people import Invite
-from collective.placement.quorum import standing_at_enrolment
 
 FOUNDING_MS: Final = 24 * 3600 * 1000
 """How long after its catalogue was made a member is being founded, while it has no file."""
@@ -53,10 +52,14 @@ def is_founding(until_ms: int | None, now_ms: int, *, has_files: bool) -> bool:
 
 
 def enrolment_by(code: Invite, *, is_founding: bool) -> Enrolment:
-    """Return what a node is worth that comes by ``code``."""
-    standing = standing_at_enrolment(is_founding=is_founding, is_approving_code=code.approves)
-    reason = "" if standing is Standing.APPROVED else f"it enrolled by the code {code.id}"
-    return Enrolment(standing, reason, is_founding)
+    """Return what a node is worth that comes by ``code``.
+
+    It is approved at once where the member is being founded, or its code has one use and was made by an
+    admin who knew for which node; all others are on probation.
+    """
+    if is_founding or code.approves:
+        return Enrolment(Standing.APPROVED, "", is_founding)
+    return Enrolment(Standing.PROBATION, f"it enrolled by the code {code.id}", is_founding)
 
 
 def stops_counting(refused_before: str, refused_now: str) -> bool:

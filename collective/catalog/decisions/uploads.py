@@ -14,9 +14,9 @@ from collective.core import limits
 from collective.core.errors import BusyError, NotFoundError, RejectedError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 
 
 class UploadState(IntEnum):

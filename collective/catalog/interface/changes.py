@@ -7,7 +7,7 @@ from typing import Protocol
 
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.watching import Since
+from collective.model.changes import Since
 
 
 class Waiter(Protocol):

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition, Removed
 
 
 class Names(Protocol):

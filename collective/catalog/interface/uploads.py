@@ -9,10 +9,10 @@ from collective.catalog.interface.values import Allocation, Upload
 from collective.core.ids import NodeId, UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.writing import Attributes, Precondition
 from collective.placement.node_choice import Offers
 
 

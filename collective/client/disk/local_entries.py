@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from collective.core.moments import check_moment
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 
 PERMISSIONS: Final = 0o7777
 

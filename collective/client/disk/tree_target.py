@@ -27,6 +27,7 @@ from collective.client.disk.attributes import (
 )
 from collective.client.disk.errors import FULL, local_error
 from collective.client.disk.local_entries import PERMISSIONS, LocalEntry, entry_at, path_of
+from collective.client.disk.nofollow_tree import LocalTree, Names
 from collective.client.disk.part_files import (
     NEVER_REMOTE,
     check_replaceable,
@@ -34,7 +35,6 @@ from collective.client.disk.part_files import (
     random_name,
     replace,
 )
-from collective.client.disk.tree import LocalTree, Names
 from collective.core.errors import ConflictError, RejectedError, UsageError
 from collective.core.randomness import Randomness
 

@@ -12,14 +12,14 @@ from typing import Protocol
 from collective.core.ids import Domain, LeaseId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
+from collective.model.changes import Since
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
 from collective.model.routes import RouteMode
 from collective.model.transfers import OpenedRead, OpenedUpload
-from collective.model.watching import Since
+from collective.model.writing import Attributes, Precondition, Removed
 from collective.transfer.engine.control import ReadControl, UploadControl
 from collective.transfer.engine.engine import Engine
 

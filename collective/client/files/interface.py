@@ -20,12 +20,12 @@ from typing import Protocol
 
 from collective.client.files.outcomes import Outcome
 from collective.core.errors import CollectiveError
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Cursor, Since
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.model.progress import Progress
 from collective.model.rights import Right
-from collective.model.watching import Cursor, Since
+from collective.model.writing import Attributes, Precondition
 from collective.transfer.engine.write_sources import Source
 
 

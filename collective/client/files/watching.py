@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from collective.core.errors import BusyError, UnreachableError
-from collective.model.watching import Cursor, ListAnew, Since
+from collective.model.changes import Cursor, ListAnew, Since
 
 RETRY_S: Final = 60.0
 """A coordinator that restarts, or cannot be reached, is asked again for so long."""

@@ -20,9 +20,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.progress import Progress
+from collective.model.writing import Attributes, Precondition
 
 
 @dataclass(slots=True)

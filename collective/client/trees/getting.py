@@ -13,7 +13,7 @@ from functools import partial
 
 from collective.client.disk.attributes import SET_ID, WantedAttributes
 from collective.client.disk.errors import LocalError
-from collective.client.disk.tree import Names as LocalNames
+from collective.client.disk.nofollow_tree import Names as LocalNames
 from collective.client.disk.tree_target import TreeTarget
 from collective.client.names import Names
 from collective.client.single_file.put_get import LocalFiles, Place

@@ -22,8 +22,8 @@ from dataclasses import astuple, dataclass
 from typing import IO, Final
 
 from collective.client.disk.local_entries import FileState
+from collective.client.disk.nofollow_tree import Names
 from collective.client.disk.private import is_private
-from collective.client.disk.tree import Names
 from collective.core.paths import FilePath
 
 FORMAT: Final = 1

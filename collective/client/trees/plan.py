@@ -13,8 +13,8 @@ from enum import Enum
 from collective.client.disk.attributes import WantedAttributes
 from collective.client.disk.local_entries import Kind, LocalEntry
 from collective.core.errors import ConflictError, UsageError
-from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes
 
 
 class Do(Enum):

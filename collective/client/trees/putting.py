@@ -14,7 +14,7 @@ from functools import partial
 
 from collective.client.disk.errors import local_error
 from collective.client.disk.local_entries import FileState, LocalEntry
-from collective.client.disk.tree import LocalTree
+from collective.client.disk.nofollow_tree import LocalTree
 from collective.client.names import Names
 from collective.client.single_file.put_get import LocalFiles
 from collective.client.transfer_session import TransferSession

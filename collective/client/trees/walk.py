@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from collective.client.disk.local_entries import Kind, LocalEntry
-from collective.client.disk.tree import LocalTree, Names
+from collective.client.disk.nofollow_tree import LocalTree, Names
 from collective.client.transfer_session import TransferSession
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath, check_name

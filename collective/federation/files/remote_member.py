@@ -19,7 +19,7 @@ from collective.federation.files.relayed_routes import RelayedRoutes
 from collective.federation.links.forwarding import Forwarding
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
+from collective.model.changes import Since
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
@@ -34,7 +34,7 @@ from collective.model.transfers import (
     ReadPlan,
     RecordedExtents,
 )
-from collective.model.watching import Since
+from collective.model.writing import Attributes, Precondition, Removed
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
 

@@ -18,7 +18,7 @@ from collective.core.errors import BusyError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.watching import ListAnew, Since
+from collective.model.changes import ListAnew, Since
 
 WAITS_PER_PERSON_MAX: Final = 32
 """Waits of one identity that are under way."""

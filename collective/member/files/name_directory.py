@@ -7,11 +7,11 @@ from collective.core.paths import FilePath
 from collective.member.files.interface import Names
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
+from collective.model.changes import Since
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
-from collective.model.watching import Since
+from collective.model.writing import Attributes, Precondition, Removed
 
 
 class NameDirectory:

@@ -21,12 +21,12 @@ from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.nodes import NodeState
 from collective.model.routes import RouteMode, SignedReceipt
 from collective.model.transfers import ChunkPlan, OpenedUpload, RecordedExtents
+from collective.model.writing import Attributes, Precondition
 from collective.placement.node_choice import Offers, waiting_for_approval
 from collective.placement.shortage import Policy, approve_sentence, nodes_shortage
 

@@ -20,11 +20,11 @@ from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.rights_watch import Look, watched
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.routes import RouteMode
 from collective.model.transfers import OpenedRead, OpenedUpload
+from collective.model.writing import Attributes, Precondition
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload import Upload

@@ -10,8 +10,8 @@ from collective.member.care.figures import Figures
 from collective.member.metrics import HEALTHY
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
+from collective.member.nodes.drain_and_removal import Removal
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes
-from collective.member.nodes.removal import Removal
 from collective.model.calls import Call
 from collective.model.nodes import NodeClaim, NodeState, NodeStatus, ShownState, Standing
 from collective.placement.node_states import shown as shown_state

@@ -40,13 +40,13 @@ from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.bad_copy_reports import BadCopyReports
+from collective.member.nodes.drain_and_removal import Removal
 from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.heartbeats import Heartbeats
 from collective.member.nodes.inventories import Inventories
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.reachability import AddressProver
-from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.statements import Statements
 from collective.member.nodes.unknown_nodes import UnknownNodes

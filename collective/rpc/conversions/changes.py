@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.paths import FilePath
-from collective.model.watching import Change, Changes, Cursor, ListAnew, Since
+from collective.model.changes import Change, Changes, Cursor, ListAnew, Since
 from collective.rpc.conversions.entries import entry_from, entry_message
 from collective.rpc.gen.collective.v1 import files as pb
 

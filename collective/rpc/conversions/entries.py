@@ -6,8 +6,8 @@ from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.moments import NS_PER_S, check_moment, moment_of
 from collective.core.paths import FilePath, check_target
-from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes
 from collective.rpc.gen.collective import v1 as pb
 
 _KINDS = {

@@ -21,9 +21,9 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.core.tasks import TaskScope
-from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.model.writing import Precondition
 from collective.rpc.conversions.entries import entry_from
 from collective.rpc.deadlines import call, each
 from collective.rpc.gen.collective.v1.streams import CopyRequest, StreamsStub

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition, Removed
 from collective.rpc.conversions.entries import attributes_message, entry_from, modified_fields
 from collective.rpc.conversions.rights import rights_held
 from collective.rpc.gen.collective.v1.files import (
@@ -32,7 +32,7 @@ from collective.rpc.remote.answers import taken
 from collective.rpc.remote.connection import Control, Remote
 
 if TYPE_CHECKING:  # imported when a folder is watched: a short command does not
-    from collective.model.watching import Since
+    from collective.model.changes import Since
 
 
 class RemoteNames(Remote[FilesStub]):

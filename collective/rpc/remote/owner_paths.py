@@ -13,10 +13,10 @@ from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
+from collective.model.changes import Changes, ListAnew, Since
 from collective.model.entries import Entry, EntryKind
 from collective.model.grants import Grant
 from collective.model.pages import EntryPage
-from collective.model.watching import Changes, ListAnew, Since
 
 
 class OwnerPaths:

@@ -13,7 +13,6 @@ from typing import Self
 from collective.core.ids import ChunkId, LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.routes import RouteMode, SignedReceipt
@@ -25,6 +24,7 @@ from collective.model.transfers import (
     ReadPlan,
     RecordedExtents,
 )
+from collective.model.writing import Attributes, Precondition
 from collective.rpc.conversions.entries import attributes_message, entry_from
 from collective.rpc.conversions.extents import extent_from, extent_message, hole_message
 from collective.rpc.conversions.transfers import (

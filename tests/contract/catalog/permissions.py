@@ -27,11 +27,11 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import GrantTerms, Right
+from collective.model.writing import Attributes
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.permission_model import (
     OPERATOR,

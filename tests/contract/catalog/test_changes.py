@@ -14,8 +14,8 @@ from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
-from collective.model.watching import Changes, Cursor, ListAnew
+from collective.model.changes import Changes, Cursor, ListAnew
+from collective.model.writing import Precondition
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import OPERATOR, p
 

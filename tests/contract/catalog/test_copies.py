@@ -10,10 +10,10 @@ from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
 from collective.core.ids import LeaseKey, NodeId, StoreUuid
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.copies import CopyKey
 from collective.model.nodes import Standing
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from collective.placement.node_choice import Offers
 from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (

@@ -14,8 +14,8 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from collective.model.changes import Attributes, Removed
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Removed
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,

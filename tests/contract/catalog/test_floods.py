@@ -17,9 +17,9 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.people import InviteKind
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.test_people import as_, invite
 from tests.contract.catalog.world import OPERATOR, grant, p, place_on, user

@@ -11,9 +11,9 @@ from collective.core.errors import (
     PermissionDeniedError,
 )
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -7,7 +7,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.core.errors import NotFoundError
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -4,8 +4,8 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
-from collective.model.changes import Precondition, Removed
 from collective.model.entries import EntryKind
+from collective.model.writing import Precondition, Removed
 from tests.contract.catalog.engines import Bound, Engines, KilledError
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, enrol, grant, names, p, user, write
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, write
 

@@ -11,10 +11,10 @@ from collective.catalog.interface.values import Upload
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NoSpaceError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
-from collective.model.changes import Removed
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
+from collective.model.writing import Removed
 from tests.contract.catalog.engines import Bound, Engines, KilledError
 from tests.contract.catalog.world import (
     ANY,

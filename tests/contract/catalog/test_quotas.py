@@ -26,9 +26,9 @@ from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.limits import EXTENTS_FREE
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from tests.contract.catalog import world
 from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (

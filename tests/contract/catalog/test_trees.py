@@ -15,10 +15,10 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.moments import MOST_S, NS_PER_S, check_moment, moment_of, moment_text
-from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition, Removed
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,

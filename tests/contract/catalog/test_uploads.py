@@ -13,8 +13,8 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import Generation
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
+from collective.model.writing import Attributes, Precondition
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,

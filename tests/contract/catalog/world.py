@@ -21,13 +21,13 @@ from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import ChunkCopies, VerifiedReceipt
 from collective.model.entries import Entry
 from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from collective.model.status import ChunkHealth
+from collective.model.writing import Attributes, Precondition
 from collective.placement.healing import GiveUp, MakeCopy, NodeFacts, heal
 from collective.placement.node_choice import Offers
 

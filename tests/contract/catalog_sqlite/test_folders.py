@@ -25,8 +25,8 @@ from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, CollectiveError, UsageError
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
-from collective.model.changes import Attributes
 from collective.model.entries import EntryKind
+from collective.model.writing import Attributes
 from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, p, write
 from tests.contract.catalog_sqlite.test_upgrade import fill, old

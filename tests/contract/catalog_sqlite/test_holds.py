@@ -30,10 +30,10 @@ from collective.catalog.sqlite.store import sweeping, upkeep
 from collective.catalog.sqlite.store.writer import Writer
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import Judged, Verdict
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition
 from tests.bench.growth import catalogue
 from tests.contract.catalog.world import (
     ANY,

@@ -22,8 +22,8 @@ from collective.core.clock import ManualClock
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.audit import Refusal
-from collective.model.changes import Removed
 from collective.model.copies import CopyKey, Judged, Verdict
+from collective.model.writing import Removed
 from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.world import (
     ANY,

@@ -18,9 +18,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.limits import CHUNK_SIZE_BYTES
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import EntryKind
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition
 from tests.contract.files.ways import Way
 
 CONTENT: Final = random.Random(4).randbytes(2 * CHUNK_SIZE_BYTES + 77)

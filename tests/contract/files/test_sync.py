@@ -12,9 +12,9 @@ import pytest
 from collective.client.sync import SyncCollective, SyncSource, connect
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.limits import CHUNK_SIZE_BYTES
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Changes, ListAnew
 from collective.model.rights import Right
-from collective.model.watching import Changes, ListAnew
+from collective.model.writing import Attributes, Precondition
 from tests.integration.federation.houses import Houses, Person
 
 CONTENT: Final = random.Random(5).randbytes(CHUNK_SIZE_BYTES + 77)

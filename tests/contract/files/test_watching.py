@@ -18,10 +18,10 @@ from collective.core.errors import (
 )
 from collective.core.limits import WATCH_WAIT_MAX_S
 from collective.member.files.changes import WAITS_PER_PERSON_MAX
-from collective.model.changes import Attributes
+from collective.model.changes import Change, Changes, Cursor, ListAnew
 from collective.model.entries import EntryKind
 from collective.model.rights import Right
-from collective.model.watching import Change, Changes, Cursor, ListAnew
+from collective.model.writing import Attributes
 from tests.contract.files.ways import Way
 
 LONG_S: Final = WATCH_WAIT_MAX_S

@@ -19,10 +19,10 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Precondition, Removed
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.rights import Right as Bits
+from collective.model.writing import Precondition, Removed
 from collective.rpc.gen.collective.v1.people import ListIdentitiesRequest, PeopleStub
 from collective.rpc.gen.collective.v1.streams import (
     ReadRequest,

@@ -26,8 +26,8 @@ from collective.catalog.decisions.names import (
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
 from collective.model.entries import EntryKind
+from collective.model.writing import Precondition
 
 FILE, LINK = EntryKind.FILE, EntryKind.LINK
 FOLDER, STORE = EntryKind.DIRECTORY, EntryKind.DATASTORE

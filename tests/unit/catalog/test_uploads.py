@@ -26,10 +26,10 @@ from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import ChunkId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.grants import Grant
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from tests.values import OPERATOR, user
 
 ANN = user("ann")

@@ -22,8 +22,8 @@ from collective.core.errors import (
 from collective.core.ids import Domain
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes, Precondition
 from collective.rpc.remote.owner_paths import OwnerPaths
 from tests.unit.client.fakes import World
 

@@ -10,7 +10,7 @@ import pytest
 
 from collective.client.files.watching import AT_ONCE_S, FIRST_PAUSE_S, RETRY_S, watching
 from collective.core.errors import AwayError, CollectiveError, UnreachableError
-from collective.model.watching import Changes, Cursor, ListAnew, Since
+from collective.model.changes import Changes, Cursor, ListAnew, Since
 
 pytestmark = pytest.mark.virtual_time
 

@@ -4,8 +4,8 @@ import pytest
 
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
-from collective.model.changes import Attributes
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.conversions.entries import attributes_from
 from collective.rpc.conversions.extents import extents_from, holes_from

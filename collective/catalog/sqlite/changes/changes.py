@@ -29,9 +29,9 @@ from collective.catalog.sqlite.store.engine import Engine
 from collective.core import limits
 from collective.core.paths import FilePath
 from collective.model.calls import Call
+from collective.model.changes import Change, Changes, Cursor, ListAnew, Since
 from collective.model.entries import Entry
 from collective.model.rights import Right
-from collective.model.watching import Change, Changes, Cursor, ListAnew, Since
 
 PAGE_MAX_CHANGES: Final = 1000
 

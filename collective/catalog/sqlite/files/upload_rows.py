@@ -13,8 +13,8 @@ from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.changes import Precondition
 from collective.model.rights import Right
+from collective.model.writing import Precondition
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = (int(state) for state in UploadState)
 """States of an upload, as statements have them."""

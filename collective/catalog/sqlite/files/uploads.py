@@ -66,11 +66,11 @@ from collective.core.ids import NodeId, UploadKey
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition
 from collective.placement.node_choice import Offers
 from collective.placement.quorum import quorum_of
 

@@ -37,8 +37,8 @@ from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
 from collective.model.calls import Call
-from collective.model.changes import Attributes
 from collective.model.datastores import Datastore
+from collective.model.writing import Attributes
 
 _SELECT = (
     "SELECT e.name, d.owner, d.copies, d.quota, f.data, f.files, f.overhead,"

@@ -19,8 +19,8 @@ from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import FILE
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
 from collective.model.entries import Entry
+from collective.model.writing import Precondition
 
 COUNTED_AT_ONCE: Final = 256
 """Chunks up to which a change counts the copies itself."""

@@ -29,7 +29,7 @@ from collective.catalog.sqlite.store.rows import (
     fetch,
 )
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 
 PAGE_NAMES = 2000
 """Names that one step of a measure looks at."""

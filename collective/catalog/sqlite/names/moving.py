@@ -24,7 +24,7 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import ROOT
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,10 @@ from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import BusyError
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition, Removed
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition, Removed
 
 _SET_VERSION = (
     "UPDATE versions SET number = ?1, modified_ms = coalesce(?2, modified_ms),"

@@ -14,10 +14,10 @@ from collective.catalog.sqlite.store.references import untrusted_nodes
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
 from collective.model.grants import Grant
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 
 if TYPE_CHECKING:
     from collective.catalog.sqlite.store.writer import Transaction

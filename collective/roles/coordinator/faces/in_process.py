@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from collective.client.copying import Copying
+from collective.client.files.by_owner import FilesByOwner
 from collective.client.files.interface import Files
-from collective.client.files.owned import OwnedFiles
 from collective.client.names import Names
 from collective.client.transfer_session import TransferSession
 from collective.core.errors import CollectiveError
@@ -25,9 +25,9 @@ from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.name_directory import NameDirectory
 from collective.member.files.whole_files import Engines
 from collective.model.calls import Call
-from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.progress import Progress
+from collective.model.writing import Precondition
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Engine
 
@@ -58,7 +58,7 @@ class InProcess:
 
     def files(self, call: Call) -> Files:
         """Return the files as the principal of ``call`` may use them; they hold nothing to be closed."""
-        return OwnedFiles(
+        return FilesByOwner(
             _Owners(self._own, self._owners, self._engines, self._copying, self._pool, call)
         )
 

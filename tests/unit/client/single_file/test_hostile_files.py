@@ -15,8 +15,8 @@ import pytest
 from collective.client.disk import tree_target
 from collective.client.disk.attributes import WantedAttributes
 from collective.client.disk.local_entries import FileState
+from collective.client.disk.nofollow_tree import LocalTree
 from collective.client.disk.part_files import PartFile
-from collective.client.disk.tree import LocalTree
 from collective.client.single_file.upload_notes import UploadNote
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.ids import Domain, UploadId, UploadKey
@@ -24,7 +24,7 @@ from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.moments import MOST_S, NS_PER_S
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind
 from tests.unit.client.fakes import World, part_path

@@ -26,7 +26,7 @@ from collective.core.errors import (
 )
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
+from collective.model.writing import Attributes
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from tests.unit.client.fakes import World, node_name, part_path
 

@@ -19,8 +19,8 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes, Precondition
 from collective.rpc.remote.copying import RemoteCopying
 
 FILE, DIRECTORY, LINK = EntryKind.FILE, EntryKind.DIRECTORY, EntryKind.LINK

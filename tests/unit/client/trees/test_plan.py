@@ -9,8 +9,8 @@ from collective.client.disk.local_entries import FileState, Kind, LocalEntry
 from collective.client.trees.plan import Do, get_step, missing_attributes, put_step
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
+from collective.model.writing import Attributes
 
 PATH = FilePath.parse("/s/x")
 STATE = FileState(size_bytes=5, modified_ns=7, changed_ns=9, inode=11)

@@ -19,9 +19,9 @@ from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.peer_link import PeerLink
 from collective.federation.links.peer_links import PeerLinks
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import EntryKind
 from collective.model.routes import Route, RouteMode
+from collective.model.writing import Attributes, Precondition
 from collective.rpc.gen.collective.v1 import Entry, files, reads, transfer, uploads
 from collective.rpc.gen.collective.v1 import EntryKind as KindMessage
 from collective.rpc.headers import PRINCIPAL_KEY

@@ -18,9 +18,9 @@ from collective.member.care.complaints import (
     Complaints,
 )
 from collective.member.wakes import Wakes
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import ChunkCopies, CopyKey, CopyState, HeldCopy
 from collective.model.nodes import Standing
+from collective.model.writing import Attributes, Precondition
 from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
 from collective.placement.healing import NodeFacts, count_of, other_copy
 from tests.contract.catalog.world import data_of

@@ -11,9 +11,9 @@ from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.member.care import guarded_deletes as module
 from collective.member.care.challenger import Ask
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import Verdict
 from collective.model.routes import Route
+from collective.model.writing import Attributes, Precondition
 from collective.transfer.buffers import PooledBuffer
 from tests.unit.member.care.test_evidence import A, B, C, counted, held
 from tests.unit.member.care.test_healing import PATH, put

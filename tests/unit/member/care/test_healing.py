@@ -11,9 +11,9 @@ from collective.core.ids import Generation, NodeId
 from collective.core.paths import FilePath
 from collective.member.care.collector import Collector
 from collective.member.nodes.statement_macs import StatementMacs
-from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import Standing
+from collective.model.writing import Attributes, Precondition
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_whole_files import stream
 

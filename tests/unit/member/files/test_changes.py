@@ -21,7 +21,7 @@ from collective.member.files.changes import (
     MemberChanges,
 )
 from collective.model.calls import Call
-from collective.model.watching import Changes, Cursor
+from collective.model.changes import Changes, Cursor
 
 FOLDER = FilePath.parse("/a")
 HOME, PEER = Domain("home.alice"), Domain("garage.bob")

@@ -16,8 +16,8 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.member.files.copying import leased
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.rights import Right
+from collective.model.writing import Attributes, Precondition
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_file_copy import Source

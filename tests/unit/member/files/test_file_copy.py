@@ -25,11 +25,11 @@ from collective.core.errors import (
 from collective.core.ids import ChunkId, Domain, LeaseId, LeaseKey, NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.world.threads import InlinePool
-from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Extent, Hole
 from collective.model.routes import Route, RouteMode, SignedTicket
 from collective.model.transfers import ExtentPlan, OpenedRead, OpenedUpload, ReadPlan
+from collective.model.writing import Attributes, Precondition
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.copying import CopySource, FileCopy

@@ -29,11 +29,11 @@ from collective.member.files.copying import MemberCopying
 from collective.member.files.interrupted_copying import KEPT_MAX, RESUME_S, InterruptedCopying
 from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
-from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.rights import Right
 from collective.model.routes import Route, RouteMode
 from collective.model.transfers import OpenedRead, ReadPlan
+from collective.model.writing import Precondition
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload_session import ABORT_TIMEOUT_S, end_upload

@@ -16,10 +16,10 @@ from collective.core.world import InlineThreads
 from collective.member.files import rights_watch
 from collective.member.files.whole_files import READ_CHUNKS, WINDOW_CHUNKS
 from collective.model.calls import Call
-from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
 from collective.model.routes import RouteMode
+from collective.model.writing import Attributes, Precondition
 from tests.contract.catalog.world import data_of
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import CARRYING, OPERATOR, Scene, scene

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
+from collective.model.writing import Attributes, Precondition
 from tests import protocol as pb
 from tests.unit.member.farm import OPERATOR, scene
 from tests.unit.member.files.test_whole_files import stream

@@ -10,9 +10,9 @@ from collective.core.errors import ConflictError, UsageError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.member.nodes.inventory_schedule import INVENTORY_S
-from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
 from collective.model.routes import RouteMode
+from collective.model.writing import Attributes, Precondition
 from tests import protocol as pb
 from tests.unit.member.cluster import instance
 from tests.unit.member.farm import OPERATOR, scene

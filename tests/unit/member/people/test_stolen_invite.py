@@ -17,10 +17,10 @@ from collective.core.paths import FilePath
 from collective.member.metrics import node_figures
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
-from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
 from collective.model.nodes import ShownState, Standing
 from collective.model.people import Invite, InviteKind
+from collective.model.writing import Attributes, Precondition
 from collective.placement.shortage import Policy
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.receipts import sign_receipt

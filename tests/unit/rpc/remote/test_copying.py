@@ -17,7 +17,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 from collective.rpc.gen.collective.v1 import Entry, EntryKind
 from collective.rpc.gen.collective.v1.streams import CopyRequest, CopyResponse, StreamsStub
 from collective.rpc.gen.collective.v1.uploads import (

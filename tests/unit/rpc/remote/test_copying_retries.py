@@ -10,7 +10,7 @@ import pytest
 
 from collective.core.errors import UnreachableError
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 from collective.rpc.gen.collective.v1.streams import CopyResponse
 from collective.rpc.remote.connection import RETRY_S
 from collective.rpc.remote.copying import RemoteCopying

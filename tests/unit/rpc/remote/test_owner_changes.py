@@ -7,8 +7,8 @@ import pytest
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
+from collective.model.changes import Change, Changes, Cursor, ListAnew
 from collective.model.entries import Entry, EntryKind
-from collective.model.watching import Change, Changes, Cursor, ListAnew
 from collective.rpc.remote.owner_paths import OwnerPaths
 
 PATHS = OwnerPaths(Domain("garage.bob"))

@@ -11,7 +11,7 @@ from collective.core import limits
 from collective.core.errors import BusyError, NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.member.files.name_directory import NameDirectory
-from collective.model.changes import Precondition, Removed
+from collective.model.writing import Precondition, Removed
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.changes import since_message
 from collective.rpc.conversions.entries import (

@@ -13,7 +13,7 @@ from collective.core.ids import UploadId
 from collective.core.paths import FilePath
 from collective.member.files.copying import MemberCopying
 from collective.member.files.whole_files import WholeFiles
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import attributes_from, entry_message
 from collective.rpc.deadlines import each

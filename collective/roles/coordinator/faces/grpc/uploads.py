@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import attributes_from, entry_message
 from collective.rpc.conversions.extents import extent_message, extents_from, holes_from

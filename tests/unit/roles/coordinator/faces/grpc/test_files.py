@@ -15,7 +15,7 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.member.files.name_directory import NameDirectory
 from collective.model.calls import Call
-from collective.model.changes import Removed
+from collective.model.writing import Removed
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.rpc.gen.collective.v1.files import RemoveRequest

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
-from collective.model.changes import Precondition
+from collective.model.writing import Precondition
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
     from collective.client.copying import Copying
@@ -30,12 +30,12 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.client.files.outcomes import Outcome
     from collective.client.names import Names
     from collective.client.transfer_session import TransferSession
-    from collective.model.changes import Attributes
+    from collective.model.changes import Cursor, Since
     from collective.model.entries import Entry
     from collective.model.pages import EntryPage
     from collective.model.progress import Progress
     from collective.model.rights import Right
-    from collective.model.watching import Cursor, Since
+    from collective.model.writing import Attributes
     from collective.transfer.engine.download import Download
     from collective.transfer.engine.write_sources import Source
 
@@ -85,7 +85,7 @@ class FindsOwners(Protocol):
         ...
 
 
-class OwnedFiles:
+class FilesByOwner:
     """:class:`~collective.client.files.interface.Files` of all that ``owners`` find."""
 
     def __init__(self, owners: FindsOwners) -> None:

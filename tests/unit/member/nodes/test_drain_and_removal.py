@@ -9,7 +9,7 @@ import pytest
 
 from collective.core.errors import NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
-from collective.member.nodes.removal import Removal
+from collective.member.nodes.drain_and_removal import Removal
 from collective.model.calls import Call
 from collective.model.nodes import NodeState
 from tests.unit.member.cluster import USER
