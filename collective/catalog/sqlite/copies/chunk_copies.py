@@ -29,7 +29,7 @@ from collective.model.nodes import Standing
 from collective.placement.healing import NodeFacts
 
 UNCLAIMED: Final = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
-LOOKED_AT: Final = 2000
+LOOKED_AT: Final = 500
 """Copies of a node that one search looks at, whatever their state."""
 
 _ENDS: Final = (
