@@ -157,12 +157,13 @@ class Beside(RuleBasedStateMachine):
         now = {str(one.node): Held(int(one.generation), STATES[one.state]) for one in there.copies}
         for node, held in list(known.copies.items()):
             is_wanted = held.state != "intent" or self.model.is_sent(text, node, held.generation)
-            if node not in now and not is_wanted:
-                del known.copies[node]
+            if node not in now and not is_wanted:  # it may be there all the same
+                known.give_up(node, known.copies.pop(node).generation, self.model.now_s)
         require(now == known.copies, "other copies", text, there, known)
         given = {(str(one.node), int(one.generation)): one.is_corrupt for one in there.given_up}
         more = {key for key in given.keys() - known.given_up.keys() if (text, *key) in may_give_up}
-        known.given_up |= dict.fromkeys(more, False)
+        for one in more:
+            known.give_up(*one, self.model.now_s)
         require(given == known.given_up, "other copies are given up", text, there, known)
 
     def look_at_files(self) -> None:
@@ -752,7 +753,7 @@ class Beside(RuleBasedStateMachine):
             there = known.copies.get(target)
             if there is None or there.state == "missing":
                 if there is not None:
-                    known.given_up[target, there.generation] = False
+                    known.give_up(target, there.generation, model.now_s)
                     model._something_went()
                 known.copies[target] = Held(generation, "intent")
                 used = model.generations.setdefault((text, target), set())
@@ -788,13 +789,15 @@ class Beside(RuleBasedStateMachine):
             new = [
                 node
                 for node, held in known.copies.items()
-                if (node, held.generation) in now and (node, held.generation) not in known.given_up
+                if held.state != "intent"
+                and (node, held.generation) in now
+                and (node, held.generation) not in known.given_up
             ]
             require(len(new) <= (text not in claimed), "too much was given up", text, known, found)
             for node in new:
                 enough = self.counted(text, silent, but=node) >= known.wanted
                 require(enough, "what was given up is needed", text, node, known)
-                known.given_up[node, known.copies.pop(node).generation] = False
+                known.give_up(node, known.copies.pop(node).generation, self.model.now_s)
                 self.model._something_went()
                 total += 1
         return total
@@ -843,7 +846,7 @@ class Beside(RuleBasedStateMachine):
                     is_free = not model.is_in_use(text) or node in proven or sure >= known.wanted
                     require(is_free, "the last good copies go", text, node, generation, known)
                 for name in gone:
-                    del known.given_up[name]
+                    known.forget(*name)
         self.look()
         self.has_failed = False
         return total

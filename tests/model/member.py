@@ -33,6 +33,8 @@ QUIET_S: Final = 120
 """For so long after a start nothing that was replaced or removed goes: readers may come back."""
 NAME, EXTENT, HOLE = 1024, 512, 64
 """What rows count for in a quota (docs/operations.md)."""
+LATE_S: Final = 900
+"""What was given up no longer ago stays noted though its node does not tell of it: it may have come since."""
 ATTRIBUTES: Final = 2
 """The metadata of a file that has none, as it is kept."""
 
@@ -94,10 +96,22 @@ class Chunk:
     copies: dict[str, Held] = field(default_factory=dict)
     given_up: dict[tuple[str, int], bool] = field(default_factory=dict)
     """By node and generation; True: it is corrupt."""
+    since_s: dict[tuple[str, int], int] = field(default_factory=dict)
+    """When each was given up."""
     wanted: int = 0
     """As the catalogue said last."""
     pinned_most: int = 0
     """The most that an upload asked for that named it."""
+
+    def give_up(self, node: str, generation: int, now_s: int, *, is_corrupt: bool = False) -> None:
+        """Note that a copy counts no more, and is kept until others are confirmed."""
+        self.given_up[node, generation] = is_corrupt
+        self.since_s.setdefault((node, generation), now_s)
+
+    def forget(self, node: str, generation: int) -> None:
+        """Note that a copy that was given up is gone, or back."""
+        del self.given_up[node, generation]
+        del self.since_s[node, generation]
 
 
 @dataclass(frozen=True)
@@ -550,7 +564,8 @@ class Member:
         node.removed = True
         for chunk in self.chunks.values():
             chunk.copies.pop(name, None)
-            chunk.given_up = {key: bad for key, bad in chunk.given_up.items() if key[0] != name}
+            for key in [key for key in chunk.given_up if key[0] == name]:
+                chunk.forget(*key)
         self._something_went()
 
     def _something_went(self) -> None:
@@ -619,10 +634,12 @@ class Member:
             gone = [
                 (node, generation)
                 for node, generation in chunk.given_up
-                if node == name and (text, generation) not in told
+                if node == name
+                and (text, generation) not in told
+                and abs(self.now_s - chunk.since_s[node, generation]) >= LATE_S
             ]
             for absent in gone:
-                del chunk.given_up[absent]
+                chunk.forget(*absent)
 
     def _take_in(self, name: str, text: str, generation: int, length: int) -> None:
         """Take a copy in that the catalogue never gave out, where it is of use."""
@@ -634,7 +651,7 @@ class Member:
             return
         if held is None or held.state == "missing":
             if held is not None:
-                chunk.given_up[name, held.generation] = False
+                chunk.give_up(name, held.generation, self.now_s)
             chunk.copies[name] = Held(generation, "doubted")
 
     def take_out(self, node: str, chunk: str, generation: int, *, lost: bool) -> None:
@@ -650,7 +667,7 @@ class Member:
             held.state = "missing"
         else:
             del known.copies[node]
-            known.given_up[node, generation] = True
+            known.give_up(node, generation, self.now_s, is_corrupt=True)
 
     def judge(self, node: str, chunk: str, generation: int, verdict: str) -> bool:
         """Hear what a challenge proved; return whether the node is in doubt by it."""
@@ -801,7 +818,7 @@ class Member:
                 require(generation not in used, "an old generation", given)
                 used.add(generation)
                 if there is not None:
-                    chunk.given_up[node, there.generation] = False
+                    chunk.give_up(node, there.generation, self.now_s)
                     self._something_went()
                 chunk.copies[node] = Held(generation, "intent")
             else:

@@ -6,18 +6,21 @@ itself: only by an admin's word, seven days after it was found and after its nod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from collective.core.errors import ConflictError
-from collective.model.copies import CopyState
+from collective.model.copies import CopyKey, CopyState
 from collective.model.nodes import Discarded, Standing
 
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 """So long at least a copy stays in quarantine, and so long after its node was adopted."""
 ROWS_MAX: Final = 4_000_000
 """Rows over all nodes; of what is beyond there is a figure alone."""
+OF_ONE_CHUNK_MAX: Final = 32
+"""Rows of one chunk on one node, likewise: an honest node has a copy or two of it."""
 
 
 def may_enter(held: CopyState | None) -> bool:
@@ -38,6 +41,28 @@ def rows_allowed(standing: Standing, kept: Callable[[], int]) -> int:
         kept: returns the copies of all nodes that are noted; asked only where it matters.
     """
     return max(0, ROWS_MAX - kept()) if standing is Standing.APPROVED else 0
+
+
+def listed(
+    told: Sequence[CopyKey], known: Collection[tuple[bytes, int]], room: int
+) -> tuple[Sequence[CopyKey], Sequence[CopyKey]]:
+    """Return which copies get a row, and of which the bytes alone are told; neither has what has one.
+
+    Args:
+        told: what the node says that it has.
+        known: chunk id and generation of those that have a row, of the same chunks.
+        room: rows that there may be more.
+    """
+    of_chunk = Counter(chunk for chunk, _ in known)
+    rows: list[CopyKey] = []
+    rest: list[CopyKey] = []
+    for copy in told:
+        if (copy.chunk, copy.generation) in known:
+            continue
+        has_room = len(rows) < room and of_chunk[copy.chunk] < OF_ONE_CHUNK_MAX
+        of_chunk[copy.chunk] += has_room
+        (rows if has_room else rest).append(copy)
+    return rows, rest
 
 
 def found_until_ms(now_ms: int) -> int:

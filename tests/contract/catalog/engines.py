@@ -232,7 +232,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.ENDED_UPLOADS: ((quota_rows, "ENDED_AT_ONCE"),),
     Bound.FORGOTTEN_COPIES: ((removal, "FORGET_ROWS"),),
     Bound.GUARDED_DELETES: ((restores, "GUARDED_AT_ONCE"),),
-    Bound.GUARDED_STRANGERS: ((dooming, "GUARDED_STRANGERS_MAX"),),
+    Bound.GUARDED_STRANGERS: ((dooming, "OF_ONE_CHUNK_MAX"),),
     Bound.GUARDS_LIFTED: ((dooming, "GUARDS_LIFTED"),),
     Bound.INVENTORY_STEP: ((inventories, "STEP_COPIES"),),
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),

@@ -246,6 +246,20 @@ async def test_quarantine_has_one_bound_over_all_nodes(
     assert [one.copies for one in done] == [2, 1, 0]
 
 
+async def test_quarantine_lists_a_few_copies_of_one_chunk_and_tells_the_bytes_of_the_others(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    """A node that lies may invent any number, and what looks at the chunk would look at each."""
+    await enrol(catalog)
+    many = [copy for number in range(1, 51) for copy in foreign("x", generation=number)]
+    for _ in range(2):
+        await told(catalog, many)
+        assert await held(catalog) == 50 * 26
+    clock.advance(WEEK_S)
+    done = await catalog.quarantine.discard(OPERATOR, [NODES[0]])
+    assert [one.copies for one in done] == [32]
+
+
 async def test_discarding_hands_over_in_bounded_steps(catalog: Catalog, clock: ManualClock) -> None:
     await enrol(catalog)
     await told(catalog, foreign(*(f"c{number}" for number in range(600))))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -15,6 +15,7 @@ from collective.model.calls import Call
 from collective.model.copies import CopyKey, CopyState, Judged, Verdict
 from collective.model.nodes import Standing
 from collective.model.rights import Right
+from collective.model.writing import Attributes
 from collective.placement.node_choice import Offers
 from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
@@ -79,6 +80,13 @@ async def empty(catalog: Catalog) -> None:
     await repair(catalog)
 
 
+async def lose(catalog: Catalog, generations: Mapping[NodeId, Generation], *nodes: NodeId) -> None:
+    """Have a challenge prove that nodes do not have their copies any more."""
+    await catalog.copies.note_verdicts(
+        [Judged(chunk("a"), node, generations[node], Verdict.MISSING) for node in nodes]
+    )
+
+
 async def deletes(catalog: Catalog) -> list[tuple[NodeId, Generation]]:
     return [(node, key.generation) for node, key in await catalog.collection.claim(99, 0)]
 
@@ -131,7 +139,10 @@ async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_
     clock.advance(4000)
     assert Settled.TAKEN_BACK in await confirm(ready)
     assert await stored(ready) == {A, B, C}
-    assert await deletes(ready) == [(D, task.target.generation)]  # what it never had
+    assert await deletes(ready) == []
+    assert await ready.figures.copies_in_doubt() == (0, 2)
+    await ready.copies.compare_inventory(D, [], after=b"", last=True)
+    assert await ready.figures.copies_in_doubt() == (0, 0)  # it never had the new one
 
 
 async def test_the_missing_copys_generation_goes_when_the_new_one_is_confirmed(
@@ -248,6 +259,78 @@ async def test_invented_copies_of_one_chunk_are_few_and_go_with_it_though_not_al
         await confirm(ready)
     assert 14 in in_doubt
     assert (in_doubt[-1], gone) == (0, 21)
+
+
+async def test_the_copy_of_a_repair_whose_answer_was_lost_may_be_the_last_good_one(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """D has flushed it when the connection ends, and with that its source goes too."""
+    before = {node: await generation(ready, node) for node in (A, B, C)}
+    await lose(ready, before, A, B)
+    (task,) = await claim(ready, 9, place_on(D), ALL, NONE)
+    await ready.repair.finish(task, None)
+    await lose(ready, before, C)
+    with pytest.raises(ConflictError):
+        await ready.nodes.remove(OPERATOR, D, SpiffeId.node(DOMAIN, D), force=False)
+    for _ in range(3):
+        clock.advance(4000)
+        assert await deletes(ready) == []
+    assert Settled.TAKEN_BACK in await confirm(ready)
+    assert await stored(ready) == {D}
+
+
+async def test_the_copy_of_an_upload_that_ended_may_be_the_last_good_one(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """Its client was killed before it showed the receipt of D; what it sent is in use by another file."""
+    before = {node: await generation(ready, node) for node in (A, B, C)}
+    await lose(ready, before, A, B)
+    upload, _ = await begin(ready, "/d/g", "a", nodes=(D, C, B))
+    await ready.uploads.abort(OPERATOR, upload.id)
+    await ready.upkeep.expire()
+    await lose(ready, before, C)
+    for _ in range(3):
+        clock.advance(4000)
+        await ready.upkeep.expire()
+        assert D not in {node for node, _ in await deletes(ready)}
+    assert Settled.TAKEN_BACK in await confirm(ready)
+    assert D in await stored(ready)
+
+
+async def test_a_chunk_of_another_length_that_goes_lifts_no_guard(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """Whoever names a chunk by a length that it does not have takes nothing from those who use it."""
+    await empty(ready)
+    lie = dataclasses.replace(intent("a"), stored_length=516)
+    upload = await ready.uploads.open(
+        OPERATOR, p("/d/lie"), Attributes(), ANY, [lie], place_on(B, C, D)
+    )
+    await ready.uploads.abort(OPERATOR, upload.id)
+    due = []
+    for _ in range(5):
+        clock.advance(3601)
+        await ready.upkeep.expire()
+        due += [(node, copy.stored_length) for node, copy in await ready.collection.claim(99, 0)]
+    assert (A, 26) not in due
+    assert await ready.figures.copies_in_doubt() == (0, 1)
+
+
+async def test_what_one_node_invents_takes_no_room_from_another(
+    ready: Catalog, engines: Engines
+) -> None:
+    engines.bound(Bound.GUARDED_STRANGERS, 3)
+    texts = [f"t{number}" for number in range(20)]
+    await write(ready, "/d/many", *texts)
+    for node in (A, B):
+        real = await generation(ready, node, "t19")
+        told = [CopyKey(chunk("t19"), Generation(real - past), 26) for past in range(1, 30)]
+        told += [
+            CopyKey(chunk(one), await generation(ready, node, one), 26) for one in ("a", *texts)
+        ]
+        page = sorted(told, key=lambda copy: (copy.chunk, copy.generation))
+        await ready.copies.compare_inventory(node, page, after=b"", last=True)
+    assert await ready.figures.copies_in_doubt() == (0, 6)
 
 
 async def test_copies_on_probation_let_no_copy_go(ready: Catalog) -> None:

@@ -1,10 +1,13 @@
 """What a node says of its own copies, and what that does to nothing else."""
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
 import pytest
 
 from collective.catalog.interface import Catalog
 from collective.core.clock import ManualClock
-from collective.core.ids import Generation, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyKey
 from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, chunk, enrol, p, write
@@ -166,7 +169,7 @@ async def test_a_node_with_few_copies_among_many_chunks_has_them_compared(
 async def test_copies_to_be_deleted_that_are_not_there_are_forgotten(
     ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    """Left by repairs that failed: of a chunk that is lost they would stay for ever (simulated, seed 1661)."""
+    """Strangers that nobody could delete would stay for ever, in a restored catalogue guarded ones too."""
     engines.bound(Bound.INVENTORY_WINDOW, 8)
     await write(ready, "/d/f", *(f"t{number}" for number in range(12)))
     page = await held(ready, A, *(f"t{number}" for number in range(12)))
@@ -175,9 +178,71 @@ async def test_copies_to_be_deleted_that_are_not_there_are_forgotten(
     told = sorted([*page, *strangers], key=lambda copy: (copy.chunk, copy.generation))
     assert len(await tell(ready, A, told)) == 20
     just_stored = frozenset((copy.chunk, copy.generation) for copy in strangers[:1])
+    clock.advance(900)
     await ready.copies.compare_inventory(A, page, after=b"", last=True, spare=just_stored)
     assert [copy for _, copy in await ready.collection.claim(99, 0)] == strangers[:1]
     await tell(ready, A, page)
     clock.advance(86_400)
     assert not await ready.collection.claim(99, 0)
     assert await stored(ready, "t0") == {"t0": {A, B, C}}
+
+
+async def test_what_was_given_up_while_a_node_made_its_list_is_not_forgotten_by_it(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """What was sent may come after the list was made; it would be unknown until the next one, a day later."""
+    texts = [f"t{number}" for number in range(9)]
+    await write(ready, "/d/f", *texts)
+    page = await held(ready, A, *texts)
+    (newest,) = await held(ready, A, "t8")
+    strangers = [CopyKey(chunk("t8"), Generation(newest.generation - past), 26) for past in (1, 2)]
+    told = sorted([*page, *strangers], key=lambda copy: (copy.chunk, copy.generation))
+    assert len(await tell(ready, A, told)) == 2
+    for seconds in (0, 800):
+        clock.advance(seconds)
+        await tell(ready, A, page)
+        assert await ready.figures.copies_in_doubt() == (0, 2)
+    clock.jump_wall(-5000)  # a clock that is put back delays nothing
+    await tell(ready, A, page)
+    assert await ready.figures.copies_in_doubt() == (0, 0)
+
+
+@pytest.mark.parametrize("window", [4, 2048])
+async def test_a_page_forgets_nothing_beyond_it(
+    ready: Catalog, clock: ManualClock, engines: Engines, window: int
+) -> None:
+    engines.bound(Bound.INVENTORY_WINDOW, window)
+    texts = [f"t{number}" for number in range(12)]
+    await write(ready, "/d/f", *texts)
+    page = await held(ready, A, *texts)
+    first = min(copy.generation for copy in page)
+    strangers = [CopyKey(chunk(f"no{n}"), Generation(first + n % 3), 5) for n in range(12)]
+    told = sorted([*page, *strangers], key=lambda copy: copy.chunk)
+    await tell(ready, A, told)
+    clock.advance(900)
+    half = told[:12]
+    await ready.copies.compare_inventory(A, half, after=b"", last=False)
+    assert len(await ready.collection.claim(99, 0)) == 12
+    await ready.copies.compare_inventory(A, told[12:], after=half[-1].chunk, last=True)
+    clock.advance(86_400)
+    assert len(await ready.collection.claim(99, 0)) == 12
+
+
+class OnlyAsked(AbstractSet[tuple[ChunkId, Generation]]):
+    """May have hundreds of thousands, and more by the time they are asked for."""
+
+    def __contains__(self, one: object) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return 200_000
+
+    def __iter__(self) -> Iterator[tuple[ChunkId, Generation]]:
+        raise AssertionError("each window would go through all of it, on the event loop")
+
+
+async def test_what_was_stored_meanwhile_is_asked_for_one_by_one(ready: Catalog) -> None:
+    await write(ready, "/d/f", "t")
+    page = await held(ready, A, "t")
+    await ready.copies.compare_inventory(A, page, after=b"", last=True, spare=OnlyAsked())
+    assert await stored(ready, "t") == {"t": {A, B, C}}

@@ -108,6 +108,8 @@ async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing
     old = await restored(engines, kept, await ready.restores.position())
     await tell(old, now)
     await judge(old, Verdict.MISSING)
+    clock.advance(900)
+    await tell(old, {})
     assert await stored(old) == set()
     assert await old.figures.copies_in_doubt() == (0, 0), "nor do B and C have what they had before"
 

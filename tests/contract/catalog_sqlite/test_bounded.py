@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -18,8 +18,8 @@ from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.collection.dooming import forget_removed
 from collective.catalog.sqlite.copies import chunk_copies, inventories
 from collective.catalog.sqlite.names.quota_rows import beyond_quota
-from collective.core.ids import NodeId
-from collective.model.copies import ChunkCopies
+from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import ChunkCopies, CopyKey
 from tests.bench.growth import catalogue
 from tests.contract.catalog.world import grant, p, user
 from tests.contract.catalog_sqlite.plans import watching
@@ -195,3 +195,37 @@ async def test_above_ones_grants_only_the_names_that_lead_to_them_are_read(sized
 
     small, large = await sized.steps(listing)
     assert large <= MORE * small
+
+
+@pytest.mark.parametrize("table", ["chunks", "doomed", "quarantine"])
+async def test_a_page_of_an_inventory_reads_nothing_beyond_its_end(
+    sized: Sized, table: str
+) -> None:
+    columns = {
+        "quarantine": ("node, hash, generation, stored_length, since_ms", "1, hash, 7, 5, 0"),
+        "doomed": (
+            "node, hash, generation, stored_length, since_ms, retry_ms, guard",
+            "1, hash, 7, 5, 0, 0, 0",
+        ),
+    }
+    if table in columns:
+        names, values = columns[table]
+        await sized.run(
+            f"INSERT INTO {table} ({names}) SELECT {values} FROM chunks WHERE hash > x'80'"
+        )
+    told = {catalog: await first_copies(catalog, 3) for catalog in sized.catalogs}
+    small, large = await sized.steps(
+        lambda one: one.copies.compare_inventory(A, told[one], after=b"", last=False)
+    )
+    assert large <= MORE * small
+
+
+async def first_copies(catalog: SqliteCatalog, count: int) -> list[CopyKey]:
+    rows: Any = await catalog._engine.read(
+        lambda db: db.execute(
+            "SELECT k.hash, c.generation, k.stored_length FROM chunks k JOIN copies c"
+            " ON c.chunk = k.id AND c.node = 1 ORDER BY k.hash LIMIT ?",
+            (count,),
+        ).fetchall()
+    )
+    return [CopyKey(ChunkId(row[0]), Generation(row[1]), row[2]) for row in rows]

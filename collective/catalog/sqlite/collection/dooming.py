@@ -14,6 +14,7 @@ import apsw
 
 from collective.catalog.sqlite.store.rows import fetch, recheck_uploads
 from collective.catalog.sqlite.store.writer import Transaction
+from collective.core.ids import ChunkId, Generation
 from collective.model.copies import CopyKey
 
 FREE: Final = 0
@@ -24,20 +25,20 @@ GUARDED_AT_ONCE: Final = 1000
 """Rows that one step of :func:`guard_again` looks at."""
 STRANGERS_MAX: Final = 200_000
 """Rows of one node; what it holds beyond is found again by its next inventory."""
-GUARDED_STRANGERS_MAX: Final = 32
+OF_ONE_CHUNK_MAX: Final = 32
 """Of one chunk on one node, likewise: all of a chunk's guarded copies are loaded with it."""
 GUARDS_LIFTED: Final = 64
 """Guards of one chunk that go with it at once; the others are lifted when their turn comes."""
 
 
-def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
-    """Take a copy out of use: collection has the node delete that generation, in its time.
+def doom(tx: Transaction, chunk: int, node: int, guard: int) -> None:
+    """Take a copy of a chunk that is in use out of it: it is deleted when its guard is lifted.
 
     Args:
         tx: the transaction.
         chunk: the chunk's row.
         node: the node's.
-        guard: FREE for one that never counted or whose chunk nothing needs, else what keeps it.
+        guard: GUARDED or CORRUPT.
     """
     recheck_uploads(tx, node, (chunk,))
     tx.run(
@@ -50,6 +51,22 @@ def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
         node,
     )
     tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
+
+
+def doom_intent(tx: Transaction, chunk: int, node: int) -> None:
+    """Take a copy out of use that was to be made, and of which nobody heard that it was.
+
+    It may be there all the same, and the last good one by the time that matters: it is what an orphan is.
+    """
+    recheck_uploads(tx, node, (chunk,))
+    gone = tx.all(
+        "DELETE FROM copies WHERE chunk = ?1 AND node = ?2 RETURNING generation,"
+        " (SELECT hash FROM chunks WHERE id = ?1), (SELECT stored_length FROM chunks WHERE id = ?1)",
+        chunk,
+        node,
+    )
+    for generation, content, length in gone:
+        note_stranger(tx, node, CopyKey(ChunkId(content), Generation(generation), length))
 
 
 def doom_chunk(tx: Transaction, chunk: int) -> None:
@@ -81,24 +98,38 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey, *, is_discarded: bo
     """Note a copy that nothing knows of; False if it is noted already, known by now, or one too many.
 
     Where the chunk has a row, it is guarded: it may be as good as those that are known.  None is one too
-    many that the operator discards.
+    many that the operator discards, of which ``quarantine`` keeps no more.
     """
+    if not is_discarded and _has_enough(tx, node, copy):
+        return False
     tx.run(
         "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
         " guard) SELECT ?1, ?2, ?3, ?4, ?5, 0, is_used FROM"
         " (SELECT EXISTS (SELECT 1 FROM chunks WHERE hash = ?2 AND stored_length = ?4) AS is_used)"
         " WHERE NOT EXISTS (SELECT 1 FROM chunks k JOIN copies c ON c.chunk = k.id"
-        " WHERE k.hash = ?2 AND c.node = ?1 AND c.generation = ?3)"
-        " AND NOT (is_used AND EXISTS (SELECT 1 FROM doomed WHERE node = ?1 AND hash = ?2"
-        " AND guard > 0 LIMIT 1 OFFSET ?6))",
+        " WHERE k.hash = ?2 AND c.node = ?1 AND c.generation = ?3)",
         node,
         copy.chunk,
         copy.generation,
         copy.stored_length,
         tx.now_ms,
-        STRANGERS_MAX if is_discarded else GUARDED_STRANGERS_MAX - 1,
     )
     return tx.db.changes() > 0
+
+
+def _has_enough(tx: Transaction, node: int, copy: CopyKey) -> bool:
+    """Tell whether as many guarded copies of a chunk are noted on a node as may be."""
+    return bool(
+        tx.value(
+            "SELECT EXISTS (SELECT 1 FROM doomed WHERE node = ? AND hash = ? AND guard > 0 LIMIT 1 OFFSET ?)"
+            " AND EXISTS (SELECT 1 FROM chunks WHERE hash = ? AND stored_length = ?)",
+            node,
+            copy.chunk,
+            OF_ONE_CHUNK_MAX - 1,
+            copy.chunk,
+            copy.stored_length,
+        )
+    )
 
 
 Place = tuple[int, bytes, int]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import apsw
 
@@ -43,7 +43,7 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.ids import NodeId
+from collective.core.ids import CHUNK_ID_BYTES, ChunkId, Generation, NodeId
 from collective.model.copies import CopyKey
 
 WINDOW_COPIES: Final = 2048
@@ -52,10 +52,15 @@ STEP_COPIES: Final = 128
 """Copies that one transaction changes."""
 LAST_GENERATION: Final = (1 << 63) - 1
 """Behind all copies of a chunk."""
+AFTER_ALL: Final = b"\xff" * (CHUNK_ID_BYTES + 1)
+"""Behind the ids of all chunks.  A bound, for SQLite makes none of "or there is no end"."""
+LATE_MS: Final = 15 * 60 * 1000
+"""Copies that were given up no longer ago are kept on the list: what was sent may come (tickets live for a
+minute) after the node has listed what it has, which takes ten minutes at the most."""
 
 _KNOWN: Final = (
     "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM"
-    " (SELECT id, hash, stored_length FROM chunks WHERE hash > ?2 AND (?3 IS NULL OR hash <= ?3)"
+    " (SELECT id, hash, stored_length FROM chunks WHERE hash > ?2 AND hash <= ?3"
     " ORDER BY hash, stored_length LIMIT ?4) k"
     " LEFT JOIN copies c ON c.chunk = k.id AND c.node = ?1 ORDER BY k.hash, k.stored_length"
 )
@@ -106,31 +111,51 @@ async def _forget_absent(
 ) -> None:
     """Forget copies of a window that are quarantined or to be deleted and that the node does not have.
 
-    The latter may be of repairs and uploads that failed before anything was stored; nobody could ever
-    confirm or delete them.
+    The latter may be of repairs and uploads that failed before anything was stored.  While they are guarded, and
+    so are all in a restored catalogue, nobody could ever confirm or delete them.
     """
     there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
-    there |= {(bytes(chunk), int(generation)) for chunk, generation in spare}
-    for table, drop in (("quarantine", release), ("doomed", forget)):
-        found: Sequence[tuple[bytes, int]] = [(after, LAST_GENERATION)]
-        while found:
-            found = await engine.read(
-                partial(_listed, table=table, node=node, after=found[-1], end=end)
+    for table, late_ms, drop in (("quarantine", 0, release), ("doomed", LATE_MS, forget)):
+        seen: Sequence[_Listed] = [_Listed(after, LAST_GENERATION, 0)]
+        while seen:
+            now_ms = engine.now_ms()
+            seen = await engine.read(
+                partial(_listed, table=table, node=node, after=seen[-1], end=end)
             )
-            for some in _steps([one for one in found if one not in there]):
+            gone = [
+                one.copy
+                for one in seen
+                if one.copy not in there
+                and one.copy not in spare
+                and abs(now_ms - one.since_ms) >= late_ms  # ahead of a clock that was put back
+            ]
+            for some in _steps(gone):
                 await engine.change(partial(drop, node=node, copies=some))
 
 
+class _Listed(NamedTuple):
+    """A row of what is quarantined or to be deleted."""
+
+    chunk: bytes
+    generation: int
+    since_ms: int
+
+    @property
+    def copy(self) -> tuple[ChunkId, Generation]:
+        return ChunkId(self.chunk), Generation(self.generation)
+
+
 def _listed(
-    db: apsw.Connection, *, table: str, node: int, after: tuple[bytes, int], end: bytes | None
-) -> list[tuple[bytes, int]]:
-    """Return the next chunk ids and generations of a node in ``table``, after ``after`` up to ``end``."""
-    found: Any = db.execute(
-        f"SELECT hash, generation FROM {table} WHERE node = ?1 AND (hash, generation) > (?2, ?3)"  # noqa: S608 - one of two tables
-        " AND (?4 IS NULL OR hash <= ?4) ORDER BY hash, generation LIMIT ?5",
-        (node, *after, end, WINDOW_COPIES),
-    ).fetchall()
-    return list(found)
+    db: apsw.Connection, *, table: str, node: int, after: _Listed, end: bytes | None
+) -> list[_Listed]:
+    """Return the next rows of a node in ``table``, after ``after`` up to ``end``."""
+    found = db.execute(
+        "SELECT hash, generation, since_ms"  # noqa: S608 - one of two tables
+        f" FROM {table} WHERE node = ?1 AND (hash, generation) > (?2, ?3)"
+        " AND hash <= ?4 ORDER BY hash, generation LIMIT ?5",
+        (node, after.chunk, after.generation, end or AFTER_ALL, WINDOW_COPIES),
+    )
+    return [_Listed(*row) for row in cast("Iterator[tuple[bytes, int, int]]", found)]
 
 
 def _windows(
@@ -162,7 +187,7 @@ def _compare(
     spare: Spare,
 ) -> tuple[Differences, bytes | None]:
     """Compare what is known after ``after`` up to ``end``, a bounded part; return where to go on."""
-    known: list[Any] = db.execute(_KNOWN, (node, after, end, WINDOW_COPIES)).fetchall()
+    known: list[Any] = db.execute(_KNOWN, (node, after, end or AFTER_ALL, WINDOW_COPIES)).fetchall()
     cursor: bytes | None = None
     if len(known) == WINDOW_COPIES:
         cursor = known[-1][0]

@@ -18,8 +18,10 @@ import apsw
 
 from collective.catalog.decisions.generations import Spans
 from collective.catalog.decisions.quarantine import (
+    OF_ONE_CHUNK_MAX,
     first_may_go_ms,
     found_until_ms,
+    listed,
     may_discard_on,
     may_enter,
     require_discardable,
@@ -102,7 +104,15 @@ def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
         Standing(tx.value("SELECT standing FROM nodes WHERE id = ?", node)),
         lambda: int(tx.value("SELECT sum(quarantined_copies) FROM nodes")),
     )
-    told = [[copy.chunk.hex(), copy.generation, copy.stored_length] for copy in copies]
+    chunks = {copy.chunk.hex() for copy in copies}
+    known = tx.all(
+        "SELECT hash, generation FROM quarantine WHERE node = ? AND hash IN"
+        " (SELECT unhex(value) FROM json_each(?)) LIMIT ?",
+        node,
+        json.dumps(sorted(chunks)),
+        len(chunks) * OF_ONE_CHUNK_MAX,
+    )
+    some, rest = listed(copies, frozenset(known), room)
     added = tx.all(
         "INSERT OR IGNORE INTO quarantine (node, hash, generation, stored_length, since_ms)"
         " SELECT ?1, unhex(value ->> 0), value ->> 1, value ->> 2, ?2 FROM json_each(?3) t"
@@ -111,10 +121,10 @@ def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
         " RETURNING stored_length",
         node,
         tx.now_ms,
-        json.dumps(told[:room]),
+        _as_json(some),
     )
     _count(tx, node, len(added), sum(length for (length,) in added))
-    if told[room:]:
+    if rest:
         tx.run(
             "UPDATE nodes SET unlisted_bytes = unlisted_bytes + (SELECT coalesce(sum(value ->> 2), 0)"
             " FROM json_each(?2) t WHERE NOT EXISTS (SELECT 1 FROM doomed d WHERE d.node = ?1"
@@ -122,8 +132,12 @@ def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
             " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.node = ?1"
             " AND q.hash = unhex(t.value ->> 0) AND q.generation = t.value ->> 1)) WHERE id = ?1",
             node,
-            json.dumps(told[room:]),
+            _as_json(rest),
         )
+
+
+def _as_json(copies: Sequence[CopyKey]) -> str:
+    return json.dumps([[copy.chunk.hex(), copy.generation, copy.stored_length] for copy in copies])
 
 
 def begin_inventory(tx: Transaction, node: int) -> None:

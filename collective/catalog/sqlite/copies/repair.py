@@ -8,7 +8,7 @@ from typing import Final
 from collective.catalog.decisions.copies import Repaired, after_repair, may_repair
 from collective.catalog.decisions.receipts import require_of_repair
 from collective.catalog.interface.values import ChunkPage, RepairTask
-from collective.catalog.sqlite.collection.dooming import doom
+from collective.catalog.sqlite.collection.dooming import doom_intent
 from collective.catalog.sqlite.copies import chunk_copies, chunk_health
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk
 from collective.catalog.sqlite.files.allocation import add_candidate, new_copy
@@ -116,7 +116,7 @@ def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
     if done is Repaired.STORED:
         tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
     elif done is Repaired.GIVEN_UP:
-        doom(tx, chunk, node)
+        doom_intent(tx, chunk, node)
     add_candidate(tx, chunk)
 
 

@@ -18,7 +18,7 @@ from collective.catalog.decisions.extents import (
 )
 from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of, require_of_upload
 from collective.catalog.decisions.uploads import may_use_still, never_asked
-from collective.catalog.sqlite.collection.dooming import doom
+from collective.catalog.sqlite.collection.dooming import doom_intent
 from collective.catalog.sqlite.files.allocation import is_kept, known_copies, may_use
 from collective.catalog.sqlite.files.upload_rows import ENDED
 from collective.catalog.sqlite.nodes.doubt import doubt_node
@@ -294,7 +294,7 @@ def clear_upload(tx: Transaction, upload: str, limit: int) -> bool:
         limit,
     )
     for chunk, node in _intents_of_nobody(tx, sent):
-        doom(tx, chunk, node)
+        doom_intent(tx, chunk, node)
     limit -= len(sent)
     if limit <= 0:  # pins go last: collection looks at their chunks once, from then on
         return False
