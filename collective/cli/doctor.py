@@ -15,7 +15,7 @@ from collective.cli.options import Invocation, command
 from collective.cli.terminal import output
 from collective.cli.terminal.interrupts import ending_in_order
 from collective.cli.terminal.progress import Line
-from collective.core.errors import CollectiveError, NotFoundError, PermissionDeniedError
+from collective.core.errors import CollectiveError, ExitCode, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
@@ -49,7 +49,8 @@ def doctor(
         str | None, typer.Option("--code", metavar="CODE", help="What is wrong with this code?")
     ] = None,
     backup: Annotated[
-        str | None, typer.Option("--backup", metavar="PATH", help="Where the backups lie.")
+        str | None,
+        typer.Option("--backup", metavar="PATH", help="Where the coordinator's backups lie."),
     ] = None,
 ) -> None:
     """Find what is wrong with an installation, running or dead, or with a client, and say what to do.
@@ -100,6 +101,7 @@ class _Examination:
         self._path = path
         self._code = code
         self._backup = backup
+        self._has_coordinator = False
 
     async def all(self, configs: tuple[str, ...] | list[str]) -> list[tuple[str, list[Finding]]]:
         """Return the findings of each part, under its name."""
@@ -120,7 +122,16 @@ class _Examination:
                 examined.append(("client", await self._client()))
         finally:
             line.clear()
+        if self._backup is not None and not self._has_coordinator:
+            examined.insert(0, ("backup", [self._of_no_coordinator(self._backup)]))
         return examined
+
+    def _of_no_coordinator(self, backup: str) -> Finding:
+        from collective.cli.diagnosis.findings import problem  # noqa: PLC0415 - heavy
+
+        says = f"No coordinator was examined here, so nothing is told of the backup at {backup}."
+        advice = "name the coordinator's settings: --config FILE"
+        return problem("backup", says, advice, ExitCode.USAGE)
 
     def _is_asked_of_the_client(self) -> bool:
         given = self._invocation
@@ -149,6 +160,7 @@ class _Examination:
             else:
                 advice = "correct it; collective serve --help tells every setting"
             return [problem("settings", error.message, advice, error.exit_code)]
+        self._has_coordinator |= "coordinator" in it.settings.roles
         found = await Inspection(it, self._links, world.clock, world.disk).findings(self._backup)
         if it.operator is not None and found and not {one.check for one in found} & _ENDS:
             found += await self._as_operator(it)

@@ -81,10 +81,10 @@ def health(status: Status) -> Field:
     chunks, wrong = status.totals.health, []
     tone = Tone.POOR
     if chunks is not None and chunks.unavailable:
-        wrong.append(f"{chunks.unavailable} chunks unavailable")
+        wrong.append(f"{_number(chunks.unavailable, 'chunk')} unavailable")
         tone = Tone.BAD
     if chunks is not None and chunks.under_replicated:
-        wrong.append(f"{chunks.under_replicated} chunks short of copies")
+        wrong.append(f"{_number(chunks.under_replicated, 'chunk')} short of copies")
     away = sum(not node.is_healthy for node in status.nodes)
     if away:
         wrong.append(f"{away} of {len(status.nodes)} nodes not up")
@@ -92,8 +92,7 @@ def health(status: Status) -> Field:
     if gone:
         wrong.append(f"{gone} of {len(status.peers)} peers away")
     if status.warnings:
-        count = len(status.warnings)
-        wrong.append(f"{count} warning{'' if count == 1 else 's'} below")
+        wrong.append(f"{_number(len(status.warnings), 'warning')} below")
     if not wrong:
         return Field("Health", "all is well", Tone.GOOD)
     return Field("Health", ", ".join(wrong), tone)
@@ -179,3 +178,7 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole % _MINUTE_S} s" if minutes else f"{whole} s"
+
+
+def _number(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"

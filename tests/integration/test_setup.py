@@ -224,6 +224,7 @@ def test_what_is_there_is_not_replaced_and_a_taken_port_is_named(alice: Home) ->
         (["join", "abc"], 2, "Invalid invite code"),
         (["join", "-"], 2, "No code came on stdin"),
         (["doctor", "--config", "/nowhere.toml"], 3, "/nowhere.toml"),
+        (["doctor", "--backup", "/srv/backups"], 2, "No coordinator was examined here"),
     ],
 )
 def test_bad_input_gets_one_sentence(

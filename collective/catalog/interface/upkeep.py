@@ -11,8 +11,11 @@ from collective.catalog.interface.values import Health
 class Upkeep(Protocol):
     """Expiry, snapshots, and whether changes get through."""
 
-    async def expire(self) -> None:
-        """End uploads, leases and pins whose time has passed."""
+    async def expire(self, *, makes_room: bool = False) -> None:
+        """End uploads, leases and pins whose time has passed.
+
+        ``makes_room``: uploads that stand still end too.
+        """
         ...
 
     async def snapshot(self) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from collective import __version__
 from collective.cli.diagnosis import certificates, machine, owners
+from collective.cli.diagnosis.backups import Backup, newest_backup
 from collective.cli.diagnosis.findings import Finding, Level, fine, problem, warning
 from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.cli.setup.placing import Place
@@ -404,17 +405,7 @@ class Inspection:
                 )
             )
             return found
-        backup_s = owners.age_s(backup, now_s)
-        if backup_s is None:
-            says = f"There is no backup at {backup}."
-            return [
-                *found,
-                problem("backup", says, "tar data dir and cert dir there, also by a timer"),
-            ]
-        says = f"The newest backup at {backup} is {machine.span(backup_s)} old."
-        if backup_s > BACKUP_OLD_S:
-            return [*found, problem("backup", says, "take one: tar data dir and cert dir")]
-        return [*found, fine("backup", says)]
+        return [*found, _of_backup(newest_backup(backup, now_s), backup)]
 
 
 def version_findings(running: str) -> list[Finding]:
@@ -428,3 +419,18 @@ def version_findings(running: str) -> list[Finding]:
             "restart it if it is this machine's own; else update the older one",
         )
     ]
+
+
+def _of_backup(newest: Backup | None, path: str) -> Finding:
+    if newest is None:
+        says = f"There is no backup at {path}."
+        return problem("backup", says, "tar data dir and cert dir there, also by a timer")
+    says = f"The newest backup at {path} is {machine.span(newest.age_s)} old"
+    if newest.has_snapshot is False:
+        says = f"The newest backup at {path} holds no snapshot of a catalogue."
+        return problem("backup", says, "take another of the coordinator's whole data dir")
+    if newest.has_snapshot is None:
+        says += "; what is in it cannot be seen from here"
+    if newest.age_s > BACKUP_OLD_S:
+        return problem("backup", f"{says}.", "take one: tar data dir and cert dir")
+    return fine("backup", f"{says}.")

@@ -63,7 +63,7 @@ class TreeTarget:
     """The local directory ``root``, which is made if absent; :meth:`close` it in the end."""
 
     def __init__(self, root: str, randomness: Randomness) -> None:
-        """Make ``root``, with those above it; UsageError where that cannot be."""
+        """Make ``root``, with those above it; ConflictError where a file is, UsageError where it cannot be."""
         self.is_made: Final = not os.path.lexists(root)
         try:
             if self.is_made:
@@ -73,7 +73,10 @@ class TreeTarget:
                 os.makedirs(root, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise UsageError(f"Local directory {root!r} cannot be made: {reason}.") from error
+            says = f"Local directory {root!r} cannot be made: {reason}."
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                raise ConflictError(says) from error
+            raise UsageError(says) from error
         self.tree: Final = LocalTree(root)
         self._randomness = randomness
         self._folding: dict[int, bool] = {}

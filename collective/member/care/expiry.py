@@ -17,9 +17,20 @@ class Expiry:
     """Ends what is over, and takes up what that changed."""
 
     def __init__(
-        self, upkeep: Upkeep, nodes: LiveNodes, keys: KeyRing, revocations: Revocations
+        self,
+        upkeep: Upkeep,
+        nodes: LiveNodes,
+        keys: KeyRing,
+        revocations: Revocations,
+        *,
+        copies: int,
     ) -> None:
-        """End by ``upkeep`` what is over in the catalogue."""
+        """End by ``upkeep`` what is over in the catalogue.
+
+        Where disks are so full that a file finds no place for ``copies``, uploads end that stand still: what they
+        have sent has the room.
+        """
+        self._copies = copies
         self._upkeep = upkeep
         self._nodes = nodes
         self._keys = keys
@@ -32,6 +43,6 @@ class Expiry:
     async def look(self) -> None:
         """Look once."""
         self._keys.rotate_own()
-        await self._upkeep.expire()
+        await self._upkeep.expire(makes_room=self._nodes.is_short_of_room(self._copies))
         await self._revocations.refresh()
         await self._nodes.reload()

@@ -64,6 +64,7 @@ class Inventories:
             unknown.extend(found[: _UNKNOWN_MAX - len(unknown)])
             if page.is_last:
                 self._nodes.inventory_done(node, page.instance_id)
+                await self._nodes.reload()  # what is quarantined shows at once
                 self._log.info("inventory_compared", node=node, unknown=len(unknown))
                 self._wakes.repair.set()
                 self._wakes.verify.set()  # what is back is doubted

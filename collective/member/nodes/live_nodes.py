@@ -299,6 +299,13 @@ class LiveNodes:
             has_room_again=not had_room and _has_room(live),
         )
 
+    def is_short_of_room(self, copies: int) -> bool:
+        """Tell whether disks are full, so that fewer nodes than ``copies`` take another chunk."""
+        now_s = self._clock.monotonic_s()
+        there = [live for live in self._nodes.values() if self._state(live, now_s) is NodeState.UP]
+        full = [live for live in there if _is_full(live)]
+        return bool(full) and len(there) - len(full) < copies
+
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""
         inventory, now_s = self._nodes[node].inventory, self._clock.monotonic_s()
@@ -497,6 +504,10 @@ def _has_room(live: LiveNode) -> bool:
     """Tell whether its disk takes another chunk, by what its last heartbeat said."""
     candidate = _candidate(live.record, accepts=True)
     return live.disk is DiskState.OK and has_room(candidate, limits.CHUNK_SIZE_BYTES)
+
+
+def _is_full(live: LiveNode) -> bool:
+    return live.disk is DiskState.FULL or (live.disk is DiskState.OK and not _has_room(live))
 
 
 def _accepts(live: LiveNode, state: NodeState) -> bool:

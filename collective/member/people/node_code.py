@@ -11,7 +11,7 @@ from collective.model.calls import Call
 from collective.model.people import Invite
 from collective.pki.invite_code import InviteCode
 
-CODE_CHECK_S: Final = 600.0
+CODE_CHECK_S: Final = 30.0
 
 
 class NodeCode:

@@ -588,6 +588,25 @@ async def test_the_people_of_a_peer_open_no_more_uploads_than_one(
     assert len(left) == 1
 
 
+async def test_uploads_that_stand_still_end_where_disks_are_full(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """What a client sent before it gave up kept all others from writing for a week."""
+    await ready.names.make_directory(OPERATOR, p("/free"), parents=False)
+    left, _ = await begin(ready, "/free/left", "left")
+    clock.advance(599)
+    await ready.upkeep.expire(makes_room=True)
+    await ready.uploads.get(OPERATOR, left.id, from_offset=0, limit=0)  # which is progress
+    clock.advance(599)
+    going_on, _ = await begin(ready, "/free/on", "on")
+    clock.advance(2)
+    await ready.upkeep.expire()
+    await ready.upkeep.expire(makes_room=True)
+    with pytest.raises(CollectiveError):
+        await ready.uploads.get(OPERATOR, left.id, from_offset=0, limit=0)
+    await ready.uploads.get(OPERATOR, going_on.id, from_offset=0, limit=0)
+
+
 def theirs(name: str, of: str = "home.bob") -> Call:
     """Return a call that the peer ``of`` makes for one of its people."""
     domain = Domain(of)

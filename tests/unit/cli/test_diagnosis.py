@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -11,6 +12,7 @@ import pytest
 
 from collective.cli import connecting, doctor, unit_files
 from collective.cli.diagnosis import certificates, client, machine, member, owners
+from collective.cli.diagnosis.backups import Backup, newest_backup
 from collective.cli.diagnosis.findings import (
     Finding,
     Level,
@@ -110,6 +112,42 @@ def test_a_backup_is_as_old_as_its_newest_file(tmp_path: Path) -> None:
     assert owners.age_s(str(tmp_path), NOW_S) == 100
     assert owners.age_s(str(tmp_path / "old.tar"), NOW_S) == 900
     assert owners.age_s(str(tmp_path / "none"), NOW_S) is None
+
+
+def backup_of(folder: Path, name: str, *files: str, age_s: int) -> Path:
+    """Make a tar with empty ``files`` in it."""
+    path = folder / name
+    with tarfile.open(path, "w:gz") as tar:
+        for one in files:
+            tar.addfile(tarfile.TarInfo(one))
+    os.utime(path, (NOW_S - age_s, NOW_S - age_s))
+    return path
+
+
+SNAPSHOT = "data/catalog/snapshots/catalog-00000001-0000000000000007.db"
+
+
+def test_a_backup_is_looked_into_and_as_old_as_its_newest_tar(tmp_path: Path) -> None:
+    old = backup_of(tmp_path, "old.tar.gz", SNAPSHOT, age_s=900)
+    new = backup_of(tmp_path, "new.tar.gz", "data/catalog/catalog.db", age_s=100)
+    assert newest_backup(str(old), NOW_S) == Backup(str(old), 900, has_snapshot=True)
+    assert newest_backup(str(tmp_path), NOW_S) == Backup(str(new), 100, has_snapshot=False)
+    assert newest_backup(str(tmp_path / "none"), NOW_S) is None
+
+
+def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
+    tmp_path: Path,
+) -> None:
+    empty, other, copy = tmp_path / "empty.tgz", tmp_path / "repository", tmp_path / "copy"
+    empty.touch()
+    other.write_bytes(b"of another program")
+    (copy / SNAPSHOT).parent.mkdir(parents=True)
+    found = {one: newest_backup(str(one), NOW_S) for one in (empty, other, copy)}
+    assert [one.has_snapshot for one in found.values() if one is not None] == [False, None, False]
+    (copy / SNAPSHOT).touch()
+    kept = newest_backup(str(copy), NOW_S)
+    assert kept is not None
+    assert kept.has_snapshot
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_what_is_read_first_says_whether_anybody_has_to_do_anything() -> None:
     assert away.text == "2 chunks short of copies, 1 of 2 nodes not up, 1 warning below"
     assert away.tone is Tone.POOR
     lost = health(with_chunks(2, 1))
-    assert lost.text.startswith("1 chunks unavailable, 2 chunks short")
+    assert lost.text.startswith("1 chunk unavailable, 2 chunks short")
     assert lost.tone is Tone.BAD
 
 

@@ -225,6 +225,15 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
     )
 
 
+def end_idle_uploads(tx: Transaction, limit: int) -> None:
+    """End uploads of anybody that stand still, those that do so for longest first."""
+    found = tx.all(
+        f"SELECT id FROM uploads WHERE {_IS_IDLE} ORDER BY touched_ms LIMIT ?", *_idle(tx), limit
+    )
+    for (upload,) in tx.unspent(found):
+        end_upload(tx, upload)
+
+
 def _end_each(tx: Transaction, uploads: Sequence[str]) -> Sequence[str]:
     """End those uploads that stand still yet, until the transaction is spent; return what was looked at."""
     seen = []

@@ -11,6 +11,7 @@ from collective.catalog.interface.values import Health
 from collective.catalog.sqlite.copies.repair import end_repair
 from collective.catalog.sqlite.files.recording import end_upload
 from collective.catalog.sqlite.files.upload_rows import ACTIVE, expire_in_time
+from collective.catalog.sqlite.names.quota_rows import end_idle_uploads
 from collective.catalog.sqlite.nodes.removal import Removal, lift_marks
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.online_backup import copy_database, is_sound
@@ -30,9 +31,10 @@ class SqliteUpkeep:
         self._engine = engine
         self._removal = removal
 
-    async def expire(self) -> None:
+    async def expire(self, *, makes_room: bool = False) -> None:
         """End uploads, leases and repair claims whose time has passed; write refusals noted.
 
+        ``makes_room``: uploads that stand still end too, those that do so for longest first.
         What ended long ago is deleted: see ``sweeping``.
         """
         self._engine.leases.expire()
@@ -41,6 +43,8 @@ class SqliteUpkeep:
         lift = partial(lift_marks, under_way=list(self._removal.under_way))
         for work in (lift, self._end_uploads, _end_repairs, *SWEEPS):
             await self._engine.change(work)
+        if makes_room:
+            await self._engine.change(partial(end_idle_uploads, limit=EXPIRE_BATCH))
 
     def _end_uploads(self, tx: Transaction) -> None:
         for (upload,) in tx.all(

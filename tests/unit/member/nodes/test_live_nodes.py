@@ -109,3 +109,14 @@ def test_records_are_given_for_writing_once() -> None:
     world = World()
     assert [r.node for r in world.table.take_changed()] == ["a", "b", "c"]
     assert world.table.take_changed() == []
+
+
+def test_room_is_short_where_disks_are_full_and_too_few_others_are_there() -> None:
+    world = World()
+    assert not world.table.is_short_of_room(3)
+    world.table.heard(A, report("a", used=GIB))
+    assert world.table.is_short_of_room(3)
+    assert not world.table.is_short_of_room(2)
+    world.clock.advance(11.0)
+    world.hear("a", "b")
+    assert not world.table.is_short_of_room(3), "a node is away, which room would not bring back"
