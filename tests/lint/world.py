@@ -208,6 +208,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "cli/invite_redeem.py": (REAL, _ENTRY),
     "cli/init.py": (REAL, _ENTRY),
     "cli/diagnosis/owners.py": (DISK, "owners and modes, for which Disk has no words"),
+    "cli/diagnosis/backups.py": (DISK, "looks into tars that may be anywhere"),
     "cli/setup/placing.py": (f"{DISK} {PROCESS}", "the operator's own files, and systemctl"),
     "cli/setup/waiting.py": (PROCESS, "systemctl, which says what a unit does"),
     "cli/transfer.py": (DISK, _STREAMS + "; whether a local path is a directory"),
