@@ -34,7 +34,7 @@ _CONTEXT: Final = "called"
 """The parameter by which a command gets the option parser's context."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Invocation:
     """What the common options of one command said."""
 

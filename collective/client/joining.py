@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
@@ -222,7 +222,7 @@ async def renew_trusting(
     if answer.trusted.ders:
         told = Told(answer.trusted.ders, answer.trusted.links, teller_of(channel))
         trusted = follow(trusted, told, credentials.domain, clock.wall_s())
-    trusting = replace(credentials, authorities=trusted)
+    trusting = credentials._replace(authorities=trusted)
     certificate = check_renewed(answer.certificate_der, trusting, now_s=clock.wall_s())
     return credentials.renewed(certificate, trusted)
 

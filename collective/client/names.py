@@ -174,10 +174,10 @@ class Names:
                 if gone:  # somebody else removed the rest
                     return gone
                 raise
-            gone += step.count
+            gone += step.names
             is_all = step.is_all
             if progress is not None:
-                progress(step.count)
+                progress(step.names)
         return gone
 
     async def move(self, source: FilePath, destination: FilePath, *, if_version: int) -> Entry:

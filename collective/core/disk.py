@@ -18,11 +18,11 @@ import posixpath
 import sys
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, Self
 
-from collective.core.shared_folder import OsSharedFolder, SharedFolder
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+
+    from collective.core.shared_folder import SharedFolder
 
 
 _ALIGNMENT = 4096
@@ -383,4 +383,6 @@ class OsDisk:
 
     def shared(self, path: str) -> SharedFolder:
         """Return a folder of the machine."""
+        from collective.core.shared_folder import OsSharedFolder  # noqa: PLC0415 - coordinators alone
+
         return OsSharedFolder(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 from collective.core.ids import Domain, SpiffeId
-from collective.model.routes import RouteMode
 
 
 class Call(NamedTuple):
@@ -33,12 +32,12 @@ class Call(NamedTuple):
         """Who what the call takes up is counted for: a peer as a whole, whoever its people are."""
         return self.principal if self.via is None else SpiffeId.coordinator(self.via)
 
-    def holder_by(self, mode: RouteMode) -> SpiffeId:
-        """Return the identity that tickets of routes of ``mode`` are made for.
+    def holder_by(self, *, relay: bool) -> SpiffeId:
+        """Return the identity that tickets are made for, of routes straight to nodes or by ``relay``.
 
         A person of a peer goes to nodes by itself, and through the coordinators by its own one.
         """
-        if self.via is not None and mode is RouteMode.DIRECT:
+        if self.via is not None and not relay:
             return self.principal
         return self.holder
 

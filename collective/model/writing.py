@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -29,11 +28,10 @@ class Precondition(NamedTuple):
     if_absent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(NamedTuple):
     """What a removal took away."""
 
-    count: int
-    """Names."""
+    names: int
+    """How many."""
     is_all: bool
     """Nothing is left; else a part of a large tree went, and the rest is a smaller tree."""

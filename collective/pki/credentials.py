@@ -8,8 +8,7 @@ meets a pair that does not fit, so a pair is read again before it is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -35,8 +34,7 @@ _PAIR_READS: Final = 3
 """A pair that does not fit is read again: it may be just being replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """A certificate, its key and the CA that signed it, loaded, with the files they came from."""
 
     certificate_path: str
@@ -48,8 +46,12 @@ class Credentials:
     """The CA that signed the certificate."""
     authorities: tuple[x509.Certificate, ...] = ()
     """Every CA in the file, while one is being replaced; empty: ``authority`` alone."""
-    passphrase: bytes | None = field(default=None, repr=False)
+    passphrase: bytes | None = None
     """What the key's file is encrypted with; None if it is not."""
+
+    def __repr__(self) -> str:
+        """Name the file alone: what else is here is secret, or long."""
+        return f"Credentials({self.certificate_path!r})"
 
     @property
     def trusted(self) -> tuple[x509.Certificate, ...]:
@@ -80,8 +82,7 @@ class Credentials:
     ) -> Credentials:
         """Return the credentials with another certificate, and other CAs if any are given."""
         trusted = tuple(authorities) or self.trusted
-        return replace(
-            self,
+        return self._replace(
             certificate=certificate,
             authority=issuer_of(certificate, trusted),
             authorities=trusted,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from collective.core.backoff import Backoff
 from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
+
+if TYPE_CHECKING:
+    from collective.core.backoff import Backoff
 
 RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
 """Roles whose certificates the coordinator renews; its own it issues itself."""
@@ -42,5 +44,7 @@ def next_look_s(certified: Certified, now_s: float) -> float:
 
 def retries(certified: Certified) -> Backoff:
     """Return how long to wait after tries that failed: the shorter its life, the less."""
+    from collective.core.backoff import Backoff  # noqa: PLC0415 - short commands only look
+
     part_s = max((certified.expires_s - certified.not_before_s) / _LIFE_PARTS, LOOK_LEAST_S)
     return Backoff(min(RETRY_LEAST_S, part_s), min(part_s, RETRY_MOST_S))

@@ -199,7 +199,7 @@ def verify_pinned(
         key = serialization.load_der_public_key(key_der)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _refuse(STEP_OF_AUTHORITY, "the CA's key cannot be read") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not _signed_by(certificate, key):
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not _is_signed_with(certificate, key):
         raise _refuse(STEP_OF_AUTHORITY, "it is not signed by the CA that the join code names")
     _step_6_valid(certificate, now_s)
     _profile_steps(certificate, certified, roles=roles, usage="server")
@@ -209,8 +209,7 @@ def verify_pinned(
 def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
     """Raise RejectedError unless ``certificate`` is a self-signed CA constrained to ``domain``."""
     _check_authority_profile(certificate, domain)
-    key = certificates.certificate_key(certificate)
-    if certificate.issuer != certificate.subject or not _signed_by(certificate, key):
+    if not _is_signed_by(certificate, certificate):
         raise RejectedError("The CA certificate is not signed by its own key.")
 
 
@@ -232,7 +231,7 @@ def check_link(
     )
     if link.subject != successor.subject or not same_key:
         raise RejectedError("The link is for another CA.")
-    if link.issuer != former.subject or not _signed_by(link, certificates.certificate_key(former)):
+    if not _is_signed_by(link, former):
         raise RejectedError("The link is not signed by the CA that is trusted.")
     _step_6_valid(link, now_s, who="link")
     _step_6_valid(former, now_s, who="CA")
@@ -280,21 +279,32 @@ def _step_4_signed(
     certificate: x509.Certificate, candidates: Iterable[x509.Certificate]
 ) -> x509.Certificate:
     for authority in candidates:
-        key = certificates.certificate_key(authority)
-        if certificate.issuer == authority.subject and _signed_by(certificate, key):
+        if _is_signed_by(certificate, authority):
             return authority
     raise _refuse(STEP_OF_AUTHORITY, "it is not signed by the CA of the domain that it claims")
 
 
-def _signed_by(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
+def _is_signed_with(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
+    """Tell whether a certificate is signed by ECDSA with SHA-256 under ``key``, of which nobody shows the CA."""
     try:
-        algorithm = certificate.signature_hash_algorithm
-        if not isinstance(algorithm, hashes.SHA256):
+        if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
             return False
         key.verify(
             certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256())
         )
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
+def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether ``authority`` is what the certificate names, and signed it by ECDSA with SHA-256."""
+    certificates.certificate_key(authority)  # of our curve
+    try:
+        if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
+            return False
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +84,7 @@ def rotate(cluster: Cluster) -> None:
 
 def knowing(thief: Credentials, cluster: Cluster) -> Credentials:
     """Return the thief's credentials with the CAs of now: he is not the one who refuses."""
-    return replace(thief, authorities=(*thief.trusted, *operators(cluster).trusted))
+    return thief._replace(authorities=(*thief.trusted, *operators(cluster).trusted))
 
 
 def channel_as(who: Credentials, cluster: Cluster) -> RpcChannel:

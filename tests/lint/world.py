@@ -169,6 +169,7 @@ _DEMO: Final = "starts the program as processes, on a machine"
 _STREAMS: Final = "standard input and output of the process"
 ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     # module, or package with a slash: the kinds that it may use, and why
+    "__main__.py": (THREADS, "ends the process where no other thread is left"),
     "core/world/": (f"{CLOCK} {THREADS} {REAL}", "the machine's world"),
     "core/clock.py": (CLOCK, "the machine's clocks"),
     "core/randomness.py": (CHANCE, "the machine's generator, and the seeded one"),

@@ -211,7 +211,7 @@ class Remove:
             recursive=self.recursive,
             condition=Precondition(if_absent=self.if_absent),
         )
-        return removed.count
+        return removed.names
 
     def apply(self, model: Member, told: Outcome) -> Any:
         return model.attempt(

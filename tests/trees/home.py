@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 from unittest import mock
 
@@ -71,7 +70,7 @@ class Home:
         process, world, links = machine.begin()
         assert self._credentials is not None
         credentials = self._credentials
-        seen = world if before is None else replace(world, threads=Interrupted(world, before))
+        seen = world if before is None else world._replace(threads=Interrupted(world, before))
 
         async def use() -> T:
             async with Collective.connect(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from collective.core.clock import Clock
@@ -25,8 +24,7 @@ class Sqlite(NamedTuple):
     shared memory, and all reading happens on the writing connection, in turn with the writing."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(NamedTuple):
     """Clock, chance, disk and threads of one process.
 
     The real one is :func:`~collective.core.world.real.real_world`; tests and the simulator make their
@@ -37,4 +35,4 @@ class World:
     randomness: Randomness
     disk: Disk
     threads: Threads
-    sqlite: Sqlite = field(default=Sqlite())
+    sqlite: Sqlite = Sqlite()

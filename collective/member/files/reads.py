@@ -84,6 +84,8 @@ class MemberReads:
             await self._reads.close(call, lease.key)
 
     def _plan(self, call: Call, view: ReadView, mode: RouteMode) -> ReadPlan:
+        relay = mode is RouteMode.RELAY
+
         def plan(piece: LocatedExtent | Hole) -> ExtentPlan | Hole:
             if isinstance(piece, Hole):
                 return piece
@@ -92,9 +94,9 @@ class MemberReads:
                 extent.chunk,
                 extent.stored_length,
                 piece.copies,
-                holder=call.holder_by(mode),
+                holder=call.holder_by(relay=relay),
                 transfer_id=view.lease,
-                relay=mode is RouteMode.RELAY,
+                relay=relay,
             )
             return ExtentPlan(extent, routes)
 

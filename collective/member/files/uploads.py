@@ -131,7 +131,7 @@ class MemberUploads:
                 routes=[]
                 if one.stored
                 else self._routes.put(
-                    one, holder=call.holder_by(mode), transfer_id=key, relay=relay
+                    one, holder=call.holder_by(relay=relay), transfer_id=key, relay=relay
                 ),
                 quorum=one.quorum,
                 held=len(one.held),

@@ -136,13 +136,13 @@ async def test_a_removal_ends_with_its_budget_and_leaves_a_smaller_tree(
         await catalog.names.make_directory(OPERATOR, p(f"/d/{number:02}"), parents=True)
     steps: list[Removed] = []
     while not steps or not steps[-1].is_all:
-        assert len(await names(catalog, "/d")) == 40 - sum(one.count for one in steps)
+        assert len(await names(catalog, "/d")) == 40 - sum(one.names for one in steps)
         steps.append(
             await catalog.names.remove(
                 OPERATOR, p("/d"), recursive=True, condition=ANY, budget_s=0.0
             )
         )
-    assert [one.count for one in steps] == [15, 15, 11]
+    assert [one.names for one in steps] == [15, 15, 11]
     assert await names(catalog, "/") == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def saying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Saying:
         asked.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         clock = ManualClock()
-        return dataclasses.replace(REAL, clock=clock, threads=Pauses(clock))  # type: ignore[arg-type]
+        return REAL._replace(clock=clock, threads=Pauses(clock))  # type: ignore[arg-type]
 
     return prepare
 

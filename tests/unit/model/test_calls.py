@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.model.calls import Call
-from collective.model.routes import RouteMode
 
 HOME = Domain("home.alice")
 BOB = SpiffeId.user(HOME, GlobalId("bob", HOME))
@@ -28,12 +27,12 @@ def test_tickets_of_a_peers_person_are_for_them_directly_and_for_their_coordinat
     garage = Domain("garage.bob")
     eve, theirs = SpiffeId.user(garage, GlobalId("eve", garage)), SpiffeId.coordinator(garage)
     call = Call(eve, is_operator=False, carrier=theirs, via=garage)
-    assert call.holder_by(RouteMode.DIRECT) == eve
-    assert call.holder_by(RouteMode.RELAY) == theirs
+    assert call.holder_by(relay=False) == eve
+    assert call.holder_by(relay=True) == theirs
 
 
 def test_tickets_of_a_call_of_this_member_are_for_who_carries_it_by_every_way() -> None:
     call = Call(BOB, is_operator=False)
-    for mode in RouteMode:
-        assert call.holder_by(mode) == BOB
-        assert call._replace(carrier=OWN).holder_by(mode) == OWN
+    for relay in (False, True):
+        assert call.holder_by(relay=relay) == BOB
+        assert call._replace(carrier=OWN).holder_by(relay=relay) == OWN

@@ -29,7 +29,8 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 """
 ON_THE_WAY_OUT = """
-import atexit, os, signal
+import atexit, os, signal, threading, time
+threading.Thread(target=time.sleep, args=(1,)).start()  # without one there is no such way
 atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
 """
 IGNORED = (

@@ -47,7 +47,7 @@ async def _remove_all(remove: Callable[[], Awaitable[Removed]]) -> Removed:
             if not gone:
                 raise
             return Removed(gone, is_all=True)  # somebody else removed the rest
-        gone += part.count
+        gone += part.names
         if part.is_all:
             return Removed(gone, is_all=True)
     raise BusyError(f"{gone:,} names of it are removed, and more are there; repeat the call.")
@@ -159,7 +159,7 @@ class FilesService(files_pb.FilesBase):
                 budget_s=_REMOVAL_BUDGET_S,
             )
             done = await (remove() if message.takes_parts else _remove_all(remove))
-            return files_pb.RemoveResponse(removed_count=done.count, is_unfinished=not done.is_all)
+            return files_pb.RemoveResponse(removed_count=done.names, is_unfinished=not done.is_all)
 
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
         """Rename a file or a directory."""

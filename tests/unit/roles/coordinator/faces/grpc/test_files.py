@@ -51,7 +51,7 @@ REST = Removed(7, is_all=True)
 @pytest.mark.parametrize("part", [PART, REST])
 async def test_a_removal_is_bounded_and_says_whether_it_is_whole(part: Removed) -> None:
     tree = Tree(part)
-    assert await removed(tree, takes_parts=True) == (part.count, not part.is_all)
+    assert await removed(tree, takes_parts=True) == (part.names, not part.is_all)
     assert tree.budgets_s == [1.0], "well below the deadline of a call"
 
 
