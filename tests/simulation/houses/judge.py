@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from collective.core.ids import Domain
 from collective.federation.links.peer_links import PROBE_MOST_S, SETTLED_AFTER_S
 from collective.model.peers import PeerState
-from collective.pki.bundle import says_the_same
+from collective.pki import bundle as bundles
+from collective.pki import certificates
+from collective.pki.bundle import SignedBundle, says_the_same
 from tests.simulation.houses.following import cannot_follow
 from tests.simulation.houses.ledger import PEER, Giving, peer_key, settle
 from tests.simulation.process import BrokenPromiseError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from tests.simulation.houses.household import Household
     from tests.simulation.network import Network
 
+_is_genuine: Final = bundles._is_signed_by
+"""The product's own check, as it is before a run puts a bug in its place."""
 LOOK_S: Final = 1.0
 REMOVED_S: Final = 5.0
 """So long after a peer was removed nothing of its people stands at the coordinator."""
@@ -41,6 +45,8 @@ class NeighbourJudge:
         """The bundle that a house has of a peer, with since when it is one, and the house's restores."""
         self._tombstones: dict[tuple[Domain, Domain], tuple[int, Any]] = {}
         """Of peers that a house has removed: its restores, and the CAs by which it knows them."""
+        self._genuine: set[tuple[bytes, bytes]] = set()
+        """Bundles, with their signatures, that were looked into and are signed by their own CA."""
         self._unheard_since_s: dict[tuple[Domain, Domain], float] = {}
         """Since when a removed peer can hear that it was, and has not."""
 
@@ -71,6 +77,7 @@ class NeighbourJudge:
             if is_peer:
                 self._gone_since_s.pop(pair, None)
                 self._tombstones.pop(pair, None)
+                self._check_signature(house, other, known)
                 self._check_number(house, other, known)
             else:
                 if known is not None:
@@ -101,6 +108,17 @@ class NeighbourJudge:
         ]
         if strange:
             raise BrokenPromiseError(f"{house.domain} has grants that nobody gave: {strange}")
+
+    def _check_signature(self, house: Household, other: Household, known: Any) -> None:
+        """Raise where what a house has of a peer was never that one's word; a later one would hide it."""
+        signed = SignedBundle(known.peer.body, known.peer.signature)
+        if (signed.body, signed.signature) in self._genuine:
+            return
+        if not _is_genuine(signed, certificates.certificate_key(known.bundle.authority)):
+            raise BrokenPromiseError(
+                f"{house.domain} took number {known.peer.sequence} of {other.domain}, who did not sign it"
+            )
+        self._genuine.add((signed.body, signed.signature))
 
     def _check_number(self, house: Household, other: Household, known: Any) -> None:
         """Raise where a peer's bundle gave way to one with a lower number that says something else."""

@@ -153,7 +153,7 @@ def wired(
 ) -> Any:
     """Return what the judge looks at of a coordinator that knows its neighbour as ``state`` says."""
     domain = house.neighbours[0].domain
-    peer = SimpleNamespace(state=state, sequence=3, since_ms=1, body=b"body")
+    peer = SimpleNamespace(state=state, sequence=3, since_ms=1, body=b"body", signature=b"")
     known = SimpleNamespace(peer=peer, bundle=SimpleNamespace(authorities=("its CA",)))
     book = SimpleNamespace(
         all={domain: known}, is_peer=lambda one: one == domain and state is PeerState.ACTIVE
@@ -191,6 +191,7 @@ def test_no_grant_is_there_that_nobody_gave(federation: Federation, alice: House
         )
 
     made = wired(alice, grants=(grant("/media"), grant("/docs")))
+    federation.judge._genuine.add((b"body", b""))
     with (
         mock.patch.object(alice, "wired", return_value=made),
         pytest.raises(BrokenPromiseError, match="nobody gave"),

@@ -12,6 +12,7 @@ from collective.core.errors import NotFoundError, PermissionDeniedError
 from collective.core.ids import Domain
 from collective.model.peers import PeerState
 from collective.model.rights import Right
+from collective.pki.bundle import body_of, sign_bundle
 from tests.simulation.houses.abroad import Crossing, ElsewhereError
 from tests.simulation.houses.conftest import UNA
 from tests.simulation.houses.federation import Federation
@@ -103,9 +104,13 @@ def test_an_end_that_was_heard_is_heard_again_after_a_restore_to_before_it(
 
 def wired_with(alice: Household, *, is_peer: bool, grants: list[Any], number: int = 3) -> Any:
     state = PeerState.ACTIVE if is_peer else PeerState.REMOVED
-    peer = SimpleNamespace(state=state, since_ms=1)
+    bundle = bundle_of(BOBS, number)
+    signed = sign_bundle(bundle, BOBS)
+    peer = SimpleNamespace(
+        state=state, since_ms=1, body=signed.body, signature=signed.signature, sequence=number
+    )
     domain: Domain = alice.neighbours[0].domain
-    book = SimpleNamespace(all={domain: SimpleNamespace(peer=peer, bundle=bundle_of(BOBS, number))})
+    book = SimpleNamespace(all={domain: SimpleNamespace(peer=peer, bundle=bundle)})
     writer = SimpleNamespace(book=SimpleNamespace(live=lambda _: grants))
     catalog = SimpleNamespace(_engine=SimpleNamespace(writer=writer))
     ground = SimpleNamespace(federation=SimpleNamespace(book=book), catalog=catalog)
@@ -131,6 +136,17 @@ def test_a_catalogue_has_what_was_decided(
                 judge.look(alice)
         else:
             judge.look(alice)
+
+
+def test_a_bundle_is_its_owners_word(federation: Federation, alice: Household) -> None:
+    """A false one that is taken is soon replaced by the true one, and then nothing shows it."""
+    wired = wired_with(alice, is_peer=True, grants=[])
+    (known,) = wired.ground.federation.book.all.values()
+    judge, bob = federation.judge, alice.neighbours[0]
+    judge._check_signature(alice, bob, known)
+    known.peer.body = body_of(bundle_of(BOBS, 9))
+    with pytest.raises(BrokenPromiseError, match="did not sign it"):
+        judge._check_signature(alice, bob, known)
 
 
 def test_a_bundle_never_gives_way_to_one_with_a_lower_number(
