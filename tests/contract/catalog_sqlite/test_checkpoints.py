@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -119,14 +123,102 @@ async def test_the_log_is_moved_beside_the_writing_and_begins_anew(
     monkeypatch.undo()
 
 
-async def test_a_round_flushes_what_it_moved_so_that_the_writer_need_not(
+async def test_a_round_that_moves_all_flushes_it_and_leaves_the_writer_nothing(
     catalog: SqliteCatalog, events: list[str]
 ) -> None:
     await write_much(catalog)
-    assert events.count("writer moved") > 3
+    assert events.count("round moved") > 3
+    assert set(events) == {"round moved", "flushed"}
     for before, event in pairwise(events):
-        assert event != "writer moved" or before == "flushed"
         assert before != "round moved" or event == "flushed"
+
+
+@contextmanager
+def reading(catalog: SqliteCatalog) -> Iterator[None]:
+    """Hold back rounds: they move nothing that a reader does not see yet."""
+    reader = catalog._engine._connect()
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM nodes").fetchall()
+    yield
+    reader.execute("COMMIT")
+    reader.close()
+
+
+async def until_a_round(catalog: SqliteCatalog, name: str) -> None:
+    """Write until a round has begun, and let it end."""
+    checkpoints = catalog._engine._checkpoints
+    assert checkpoints._pool is not None
+    for number in range(50):
+        await catalog.names.make_directory(OPERATOR, p(f"/{name}{number}"), parents=False)
+        if checkpoints._is_running or checkpoints._done is not None:
+            await checkpoints._pool.run(lambda: None)
+            return
+    raise AssertionError("no round begins")
+
+
+async def test_the_writer_moves_the_little_that_a_round_has_left(
+    catalog: SqliteCatalog, events: list[str]
+) -> None:
+    await catalog.names.make_directory(OPERATOR, p("/before"), parents=False)
+    with reading(catalog):
+        await until_a_round(catalog, "a")
+    assert events == ["round moved", "flushed"]
+    await catalog.names.make_directory(OPERATOR, p("/after"), parents=False)
+    assert events == ["round moved", "flushed", "writer moved"]
+
+
+async def test_where_rounds_gain_on_the_writer_another_begins_at_once(
+    catalog: SqliteCatalog, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "REST_PAGES", 0)
+    own = catalog._engine._checkpoints
+    for number in range(3):
+        await catalog.names.make_directory(OPERATOR, p(f"/before{number}"), parents=False)
+    with reading(catalog):
+        await until_a_round(catalog, "a")
+    own._share = 1000  # much of which little is left
+    assert own._pool is not None
+    await catalog.names.make_directory(OPERATOR, p("/after"), parents=False)
+    await own._pool.run(lambda: None)
+    assert events == ["round moved", "flushed"] * 2
+
+
+async def test_what_a_round_did_says_nothing_of_a_log_that_began_anew_meanwhile(
+    catalog: SqliteCatalog, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer would take all of the new log for what is left, and move it."""
+    own = catalog._engine._checkpoints
+    assert own._pool is not None
+    may_end = threading.Event()
+    flush = Checkpoints._flush
+
+    def slow(self: Checkpoints) -> None:
+        flush(self)
+        may_end.wait(10.0)
+
+    monkeypatch.setattr(Checkpoints, "_flush", slow)
+    for number in range(50):
+        await catalog.names.make_directory(OPERATOR, p(f"/a{number}"), parents=False)
+        if own._is_running:
+            break
+    while "flushed" not in events:
+        await asyncio.sleep(0.001)
+    await catalog.names.make_directory(OPERATOR, p("/anew"), parents=False)
+    may_end.set()
+    await own._pool.run(lambda: None)
+    events.clear()
+    await catalog.names.make_directory(OPERATOR, p("/then"), parents=False)
+    assert events == []
+
+
+async def test_a_flush_that_fails_is_the_writers_to_hear_of(
+    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: WatchedFile) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(WatchedFile, "datasync", fail)
+    assert await write_much(catalog) < 4096 * 300
 
 
 async def test_locks_are_kept_until_every_connection_is_closed(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -37,6 +37,15 @@ With four or sixteen times as much rounds are seldom, and each makes more change
 """
 REST_PAGES: Final = 200
 """What the writer moves itself at most."""
+
+
+class _Done(NamedTuple):
+    """What a round did."""
+
+    log: int
+    """The log's number: it may have begun anew since, for the round has moved all of it."""
+    pages: int
+    """Up to where it is moved."""
 
 
 class Checkpoints:
@@ -54,8 +63,10 @@ class Checkpoints:
         self._file: DiskFile | None = None
         """The database, to flush it."""
         self._is_running = False
-        self._moved: int | None = None
-        """Pages that the last round moved, until the writer has looked at it."""
+        self._done: _Done | None = None
+        """The last round's, until the writer has looked at it."""
+        self._log = 0
+        """How often the log has begun anew."""
         self._share = 0
         """Pages that the last round had to move, at least."""
         self._next_pages = LOG_PAGES
@@ -99,14 +110,15 @@ class Checkpoints:
     def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
         """Look at the log after a COMMIT of the writer's."""
         del db, name
-        if pages < self._pages:  # it began anew
+        if pages <= self._pages:
+            self._log += 1
             self._next_pages = LOG_PAGES
         self._pages = pages
         if self._is_running:
             return apsw.SQLITE_OK
-        if self._moved is not None and pages >= LOG_PAGES:
-            moved, self._moved = self._moved, None
-            rest = pages - moved
+        done, self._done = self._done, None
+        if done is not None and done.log == self._log:
+            rest = pages - done.pages
             if rest <= REST_PAGES:
                 self._move(self._writer)
                 return apsw.SQLITE_OK
@@ -123,7 +135,7 @@ class Checkpoints:
                 self._is_running = True
                 self._share = share
                 self._next_pages = pages + LOG_PAGES
-                self._pool.start(self._round)
+                self._pool.start(self._round, self._log)
 
     def _committed_alone(self, db: apsw.Connection, name: str, pages: int) -> int:
         """Look at the log after a COMMIT, and move all of it when it is long."""
@@ -132,8 +144,8 @@ class Checkpoints:
             self._move(db)
         return apsw.SQLITE_OK
 
-    def _round(self) -> None:
-        """Move what there is, on the pool."""
+    def _round(self, log: int) -> None:
+        """Move what there is of the log that is numbered ``log``, on the pool."""
         try:
             if self._db is None:
                 assert self._connect is not None
@@ -141,9 +153,9 @@ class Checkpoints:
             moved = self._move(self._db)
             if moved is not None:
                 self._flush()
-            self._moved = moved
+                self._done = _Done(log, moved)
         except apsw.Error:
-            self._moved = None  # the disk is full or failing: the writer meets the same
+            pass  # the disk is full or failing: the writer meets the same
         finally:
             self._is_running = False
 
