@@ -122,7 +122,8 @@ class _Examination:
                 examined.append(("client", await self._client()))
         finally:
             line.clear()
-        if self._backup is not None and not self._has_coordinator:
+        is_known = self._has_coordinator or bool(told)  # what is wrong with settings stands there
+        if self._backup is not None and not is_known:
             examined.insert(0, ("backup", [self._of_no_coordinator(self._backup)]))
         return examined
 

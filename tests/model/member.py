@@ -636,10 +636,15 @@ class Member:
                 for node, generation in chunk.given_up
                 if node == name
                 and (text, generation) not in told
-                and abs(self.now_s - chunk.since_s[node, generation]) >= LATE_S
+                and self._is_gone(chunk, node, generation)
             ]
             for absent in gone:
                 chunk.forget(*absent)
+
+    def _is_gone(self, chunk: Chunk, node: str, generation: int) -> bool:
+        """Tell whether a copy that was given up, and that is not there, will not come any more."""
+        since_s = chunk.since_s.get((node, generation))
+        return since_s is not None and abs(self.now_s - since_s) >= LATE_S
 
     def _take_in(self, name: str, text: str, generation: int, length: int) -> None:
         """Take a copy in that the catalogue never gave out, where it is of use."""
@@ -676,6 +681,12 @@ class Member:
             if known is not None and verdict == "corrupt" and (node, generation) in known.given_up:
                 known.given_up[node, generation] = True
             self.take_out(node, chunk, generation, lost=verdict == "missing")
+            if (
+                known is not None
+                and verdict == "missing"
+                and self._is_gone(known, node, generation)
+            ):
+                known.forget(node, generation)
             return False
         held = self.chunks[chunk].copies.get(node) if chunk in self.chunks else None
         if held is not None and held.generation == generation:

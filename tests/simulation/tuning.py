@@ -207,7 +207,7 @@ def _small(put: Put) -> None:
     for stepping in (copies, guarded, inventories, quarantine):
         put(stepping, "STEP_COPIES", 8)
     put(dooming, "GUARDS_LIFTED", 8)
-    put(inventories, "LATE_MS", 120_000)
+    put(dooming, "LATE_MS", 120_000)
     put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
     put(name_removal, "STEP_NAMES", 3)
     put(removal, "FORGET_ROWS", 8)

@@ -1,17 +1,24 @@
 """How old the newest backup is, and whether there is a snapshot of a catalogue in it.
 
-A backup is a copy of a coordinator's data dir: a folder, a tar, or a folder of tars.  What only copies a database
-in use may be of no use (docs/how-to/restore.md); a snapshot is whole.
+A backup is a copy of a coordinator's data dir: a folder, a tar, or a folder of such.  What only copies a database
+in use may be of no use (docs/how-to/restore.md); a snapshot is whole.  Beside the tars of data dirs others may lie, of
+cert dirs for one: the newest that holds a snapshot counts.
 """
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
+import zlib
 from typing import Final, NamedTuple
 
 _FOLDER: Final = "snapshots"
 _TAR: Final = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_LOOKED_INTO_MAX: Final = 8
+"""Tars of a folder, the newest first: to look into one is to read it."""
+_UNREADABLE: Final = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+"""Of a file that is damaged, cut off, or of another kind."""
 
 
 class Backup(NamedTuple):
@@ -29,34 +36,64 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
         if not os.path.isdir(path):
             return Backup(path, now_s - os.stat(path).st_mtime, _holds_snapshot(path))
         entries = [entry for entry in os.scandir(path) if entry.is_file() or entry.is_dir()]
-        if not entries:
-            return None
-        tars = [entry for entry in entries if entry.name.endswith(_TAR)]
-        newest = max(tars or entries, key=lambda entry: entry.stat().st_mtime)
-        age_s = now_s - newest.stat().st_mtime
-        if tars:
-            return Backup(newest.path, age_s, _holds_snapshot(newest.path))
-        return Backup(path, age_s, _has_snapshot_below(path))
+        entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+        ages_s = {entry.path: now_s - entry.stat().st_mtime for entry in entries}
     except OSError:
         return None
+    if not entries:
+        return None
+    if _is_data_dir(path):
+        return Backup(path, min(ages_s.values()), _has_snapshot_below(path))
+    for entry in entries[:_LOOKED_INTO_MAX]:
+        has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
+        if has:
+            return Backup(entry.path, ages_s[entry.path], has_snapshot=True)
+    has_tar = any(entry.name.endswith(_TAR) for entry in entries)
+    return Backup(entries[0].path, ages_s[entries[0].path], False if has_tar else None)
+
+
+def _is_data_dir(path: str) -> bool:
+    return any(
+        os.path.isdir(os.path.join(path, *below, "catalog")) for below in ((), ("data",))
+    ) or os.path.isdir(os.path.join(path, _FOLDER))
 
 
 def _holds_snapshot(file: str) -> bool | None:
-    if not os.path.getsize(file):
-        return False
+    """Look into a tar: whether it has a snapshot, to its last byte."""
     try:
+        if not os.path.getsize(file):
+            return False
         with tarfile.open(file) as tar:
-            return any(member.isfile() and _is_snapshot(member.name) for member in tar)
-    except (tarfile.TarError, EOFError):
+            for member in tar:
+                if member.isfile() and member.size and _is_snapshot(member.name):
+                    _read_through(tar, member)
+                    return True
+            return False
+    except _UNREADABLE:
         return False if file.endswith(_TAR) else None
+
+
+def _read_through(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    """Raise where the member is cut off, or what compresses it is damaged."""
+    content = tar.extractfile(member)
+    assert content is not None
+    left = member.size
+    while left:
+        some = content.read(1 << 20)
+        if not some:
+            raise tarfile.ReadError("it is cut off")
+        left -= len(some)
 
 
 def _has_snapshot_below(folder: str) -> bool:
     return any(
-        _is_snapshot(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names
+        _is_snapshot(path) and os.path.getsize(path)
+        for at, _, names in os.walk(folder)
+        for path in (os.path.join(at, name) for name in names)
     )
 
 
 def _is_snapshot(path: str) -> bool:
     folder, name = os.path.split(path)
-    return os.path.basename(folder) == _FOLDER and name.startswith("catalog-")
+    is_copy = name.startswith("catalog-") and name.endswith(".db")
+    return os.path.basename(folder) == _FOLDER and is_copy

@@ -425,9 +425,9 @@ def _of_backup(newest: Backup | None, path: str) -> Finding:
     if newest is None:
         says = f"There is no backup at {path}."
         return problem("backup", says, "tar data dir and cert dir there, also by a timer")
-    says = f"The newest backup at {path} is {machine.span(newest.age_s)} old"
+    says = f"The newest backup, {newest.path}, is {machine.span(max(0.0, newest.age_s))} old"
     if newest.has_snapshot is False:
-        says = f"The newest backup at {path} holds no snapshot of a catalogue."
+        says = f"What was looked into at {path} holds no snapshot of a catalogue that is whole."
         return problem("backup", says, "take another of the coordinator's whole data dir")
     if newest.has_snapshot is None:
         says += "; what is in it cannot be seen from here"

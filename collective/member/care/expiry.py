@@ -27,8 +27,8 @@ class Expiry:
     ) -> None:
         """End by ``upkeep`` what is over in the catalogue.
 
-        Where disks are so full that a file finds no place for ``copies``, uploads end that stand still: what they
-        have sent has the room.
+        Where disks are so full that no file of ``copies`` finds a quorum, uploads end that stand still: what they have
+        sent has the room.
         """
         self._copies = copies
         self._upkeep = upkeep

@@ -26,6 +26,7 @@ from collective.model.nodes import NodeRecord, NodeState, Position, Standing
 from collective.placement.healing import NodeFacts
 from collective.placement.node_choice import Candidate, Drawing, has_room
 from collective.placement.node_states import Observation, Outlook, Timers, look, state_of
+from collective.placement.quorum import quorum_of
 
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
@@ -300,11 +301,19 @@ class LiveNodes:
         )
 
     def is_short_of_room(self, copies: int) -> bool:
-        """Tell whether disks are full, so that fewer nodes than ``copies`` take another chunk."""
+        """Tell whether disks are so full that no file of ``copies`` finds a quorum of approved nodes.
+
+        Nodes that are not approved count for nothing: one word that a disk is full would end what others store.
+        """
         now_s = self._clock.monotonic_s()
-        there = [live for live in self._nodes.values() if self._state(live, now_s) is NodeState.UP]
+        there = [
+            live
+            for live in self._nodes.values()
+            if live.record.standing is Standing.APPROVED
+            and self._state(live, now_s) is NodeState.UP
+        ]
         full = [live for live in there if _is_full(live)]
-        return bool(full) and len(there) - len(full) < copies
+        return bool(full) and len(there) - len(full) < quorum_of(copies)
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""

@@ -297,6 +297,26 @@ async def test_the_copy_of_an_upload_that_ended_may_be_the_last_good_one(
     assert D in await stored(ready)
 
 
+async def test_copies_that_a_node_refused_to_make_do_not_keep_it_from_being_removed(
+    ready: Catalog, clock: ManualClock
+) -> None:
+    """It says that it has none of them, and nobody else could."""
+    before = {node: await generation(ready, node) for node in (A, B, C)}
+    await lose(ready, before, A)
+    refused = []
+    for _ in range(5):
+        (task,) = await claim(ready, 9, place_on(D), ALL, NONE)
+        await ready.repair.finish(task, None)
+        refused.append(Judged(chunk("a"), D, task.target.generation, Verdict.MISSING))
+    identity = SpiffeId.node(DOMAIN, D)
+    await ready.copies.note_verdicts(refused)
+    with pytest.raises(ConflictError, match="verified"):  # they may be on their way
+        await ready.nodes.remove(OPERATOR, D, identity, force=False)
+    clock.advance(900)
+    await ready.copies.note_verdicts(refused)
+    await ready.nodes.remove(OPERATOR, D, identity, force=False)
+
+
 async def test_a_chunk_of_another_length_that_goes_lifts_no_guard(
     ready: Catalog, clock: ManualClock
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import random
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -115,11 +117,14 @@ def test_a_backup_is_as_old_as_its_newest_file(tmp_path: Path) -> None:
 
 
 def backup_of(folder: Path, name: str, *files: str, age_s: int) -> Path:
-    """Make a tar with empty ``files`` in it."""
+    """Make a tar with small ``files`` in it."""
     path = folder / name
-    with tarfile.open(path, "w:gz") as tar:
+    mode: Any = f"w:{path.suffix[1:]}"
+    with tarfile.open(path, mode) as tar:
         for one in files:
-            tar.addfile(tarfile.TarInfo(one))
+            info = tarfile.TarInfo(one)
+            info.size = 5000
+            tar.addfile(info, io.BytesIO(random.Random(1).randbytes(5000)))
     os.utime(path, (NOW_S - age_s, NOW_S - age_s))
     return path
 
@@ -127,27 +132,54 @@ def backup_of(folder: Path, name: str, *files: str, age_s: int) -> Path:
 SNAPSHOT = "data/catalog/snapshots/catalog-00000001-0000000000000007.db"
 
 
-def test_a_backup_is_looked_into_and_as_old_as_its_newest_tar(tmp_path: Path) -> None:
+def test_the_newest_tar_that_holds_a_snapshot_is_the_backup(tmp_path: Path) -> None:
+    """That of the cert dir lies beside it and is newer, as docs/how-to/restore.md makes them."""
     old = backup_of(tmp_path, "old.tar.gz", SNAPSHOT, age_s=900)
-    new = backup_of(tmp_path, "new.tar.gz", "data/catalog/catalog.db", age_s=100)
+    new = backup_of(tmp_path, "new.tar.gz", "certs/ca/ca.key", age_s=100)
     assert newest_backup(str(old), NOW_S) == Backup(str(old), 900, has_snapshot=True)
+    assert newest_backup(str(new), NOW_S) == Backup(str(new), 100, has_snapshot=False)
+    assert newest_backup(str(tmp_path), NOW_S) == Backup(str(old), 900, has_snapshot=True)
+    old.unlink()
     assert newest_backup(str(tmp_path), NOW_S) == Backup(str(new), 100, has_snapshot=False)
     assert newest_backup(str(tmp_path / "none"), NOW_S) is None
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_damaged_tar_is_no_backup(tmp_path: Path, kind: str) -> None:
+    whole = backup_of(tmp_path, f"whole.tar.{kind}", SNAPSHOT, age_s=0)
+    content, chance = whole.read_bytes(), random.Random(2)
+    damaged = tmp_path / f"damaged.tar.{kind}"
+    for number in range(60):
+        flipped = bytearray(content)
+        for _ in range(3):
+            flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+        damaged.write_bytes(
+            flipped if number % 2 else content[: chance.randrange(len(content) // 2)]
+        )
+        found = newest_backup(str(damaged), NOW_S)
+        assert found is not None
+        assert number % 2 or found.has_snapshot is False
 
 
 def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
     tmp_path: Path,
 ) -> None:
-    empty, other, copy = tmp_path / "empty.tgz", tmp_path / "repository", tmp_path / "copy"
+    empty, other = tmp_path / "empty.tgz", tmp_path / "one.tar.zst"
+    repository, copy = tmp_path / "repository", tmp_path / "copy"
     empty.touch()
     other.write_bytes(b"of another program")
+    (repository / "index").mkdir(parents=True)
     (copy / SNAPSHOT).parent.mkdir(parents=True)
-    found = {one: newest_backup(str(one), NOW_S) for one in (empty, other, copy)}
-    assert [one.has_snapshot for one in found.values() if one is not None] == [False, None, False]
     (copy / SNAPSHOT).touch()
-    kept = newest_backup(str(copy), NOW_S)
-    assert kept is not None
-    assert kept.has_snapshot
+
+    def judged(path: Path) -> bool | None:
+        found = newest_backup(str(path), NOW_S)
+        assert found is not None
+        return found.has_snapshot
+
+    assert [judged(one) for one in (empty, other, repository, copy)] == [False, None, None, False]
+    (copy / SNAPSHOT).write_bytes(b"a catalogue")
+    assert judged(copy)
 
 
 @pytest.mark.parametrize(

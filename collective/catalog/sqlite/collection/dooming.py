@@ -27,6 +27,9 @@ STRANGERS_MAX: Final = 200_000
 """Rows of one node; what it holds beyond is found again by its next inventory."""
 OF_ONE_CHUNK_MAX: Final = 32
 """Of one chunk on one node, likewise: all of a chunk's guarded copies are loaded with it."""
+LATE_MS: Final = 15 * 60 * 1000
+"""What was sent may come for so long after the copy was given up: tickets live for a minute, and a node takes ten to
+list what it has at the most."""
 GUARDS_LIFTED: Final = 64
 """Guards of one chunk that go with it at once; the others are lifted when their turn comes."""
 
@@ -178,6 +181,26 @@ def guarded_on(db: apsw.Connection, node: int) -> int:
             GUARDED,
         )[0]
     )
+
+
+def may_come_late(since_ms: int, now_ms: int) -> bool:
+    """Tell whether a copy that was given up then, and that its node does not have, may be on its way to it.
+
+    What was noted ahead of the clock was noted before that was put back.
+    """
+    return abs(now_ms - since_ms) < LATE_MS
+
+
+def forget_missing(tx: Transaction, node: int, chunk: ChunkId, generation: Generation) -> None:
+    """Forget a guarded copy of which its node says that it has none, unless it may be on its way there."""
+    since_ms = tx.value(
+        "SELECT since_ms FROM doomed WHERE node = ? AND hash = ? AND generation = ? AND guard > 0",
+        node,
+        chunk,
+        generation,
+    )
+    if since_ms is not None and not may_come_late(since_ms, tx.now_ms):
+        forget(tx, node, [(chunk, generation)])
 
 
 def forget(tx: Transaction, node: int, copies: Iterable[tuple[bytes, int]]) -> None:

@@ -29,6 +29,7 @@ from collective.catalog.decisions.inventories import (
 from collective.catalog.sqlite.collection.dooming import (
     STRANGERS_MAX,
     forget,
+    may_come_late,
     note_stranger,
 )
 from collective.catalog.sqlite.copies.copy_rows import node_number
@@ -54,9 +55,6 @@ LAST_GENERATION: Final = (1 << 63) - 1
 """Behind all copies of a chunk."""
 AFTER_ALL: Final = b"\xff" * (CHUNK_ID_BYTES + 1)
 """Behind the ids of all chunks.  A bound, for SQLite makes none of "or there is no end"."""
-LATE_MS: Final = 15 * 60 * 1000
-"""Copies that were given up no longer ago are kept on the list: what was sent may come (tickets live for a
-minute) after the node has listed what it has, which takes ten minutes at the most."""
 
 _KNOWN: Final = (
     "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM"
@@ -115,7 +113,7 @@ async def _forget_absent(
     so are all in a restored catalogue, nobody could ever confirm or delete them.
     """
     there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
-    for table, late_ms, drop in (("quarantine", 0, release), ("doomed", LATE_MS, forget)):
+    for table, drop in (("quarantine", release), ("doomed", forget)):
         seen: Sequence[_Listed] = [_Listed(after, LAST_GENERATION, 0)]
         while seen:
             now_ms = engine.now_ms()
@@ -127,7 +125,7 @@ async def _forget_absent(
                 for one in seen
                 if one.copy not in there
                 and one.copy not in spare
-                and abs(now_ms - one.since_ms) >= late_ms  # ahead of a clock that was put back
+                and not (table == "doomed" and may_come_late(one.since_ms, now_ms))
             ]
             for some in _steps(gone):
                 await engine.change(partial(drop, node=node, copies=some))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collective.catalog.decisions.copies import change_by
 from collective.catalog.decisions.doubt import doubt_by
-from collective.catalog.sqlite.collection.dooming import CORRUPT
+from collective.catalog.sqlite.collection.dooming import CORRUPT, forget_missing
 from collective.catalog.sqlite.copies.copy_rows import set_state, take_out
 from collective.catalog.sqlite.nodes.doubt import doubt_node
 from collective.catalog.sqlite.store.writer import Transaction
@@ -18,7 +18,9 @@ def note_verdict(tx: Transaction, one: Judged) -> NodeId | None:
     if one.verdict in {Verdict.MISSING, Verdict.CORRUPT}:
         is_lost = one.verdict is Verdict.MISSING
         take_out(tx, number, one.node, one.chunk, one.generation, is_lost=is_lost)
-        if not is_lost:
+        if is_lost:
+            forget_missing(tx, number, one.chunk, one.generation)
+        else:
             tx.run(
                 "UPDATE doomed SET guard = ? WHERE node = ? AND hash = ? AND generation = ?"
                 " AND guard > 0",

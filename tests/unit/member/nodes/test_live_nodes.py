@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from collective.core.disk_errors import DiskState
 from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import NodeId
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import RIVAL_REMEMBERED_S
-from collective.model.nodes import NodeState
+from collective.model.nodes import NodeState, Standing
 from collective.placement.node_choice import Held
 from tests.unit.member.cluster import CHUNK, GIB, World, instance, record, report
 
@@ -111,12 +113,31 @@ def test_records_are_given_for_writing_once() -> None:
     assert world.table.take_changed() == []
 
 
-def test_room_is_short_where_disks_are_full_and_too_few_others_are_there() -> None:
+def fill(world: World, *names: str, disk: DiskState = DiskState.OK) -> None:
+    for name in names:
+        used = GIB if disk is DiskState.OK else 0
+        world.table.heard(NodeId(name), replace(report(name, used=used), disk=disk))
+
+
+@pytest.mark.parametrize("disk", [DiskState.OK, DiskState.FULL])
+def test_room_is_short_where_disks_are_so_full_that_nothing_can_be_written(disk: DiskState) -> None:
     world = World()
-    assert not world.table.is_short_of_room(3)
-    world.table.heard(A, report("a", used=GIB))
+    fill(world, "a", disk=disk)
+    assert not world.table.is_short_of_room(3), "two make a quorum"
+    fill(world, "b", disk=disk)
     assert world.table.is_short_of_room(3)
-    assert not world.table.is_short_of_room(2)
+    assert not world.table.is_short_of_room(1)
+
+
+def test_room_is_not_short_where_nodes_are_away_or_not_approved() -> None:
+    world = World()
     world.clock.advance(11.0)
-    world.hear("a", "b")
-    assert not world.table.is_short_of_room(3), "a node is away, which room would not bring back"
+    world.hear("a")
+    assert not world.table.is_short_of_room(3), "room would bring none back"
+    world.hear("a", "b", "c")
+    fill(world, "a", "b")
+    for name in "ab":
+        live = world.table.get(NodeId(name))
+        assert live is not None
+        live.record = replace(live.record, standing=Standing.PROBATION)
+    assert not world.table.is_short_of_room(3)
