@@ -36,11 +36,11 @@ def thread(tx: Transaction) -> None:
     threading.Event().wait()
 
 
-async def stuck_expire(self: SqliteUpkeep) -> None:
+async def stuck_expire(self: SqliteUpkeep, **_: Any) -> None:
     await self._engine.change({"statement": statement, "thread": thread}[HOW])
 
 
-async def stubborn_expire(self: SqliteUpkeep) -> None:
+async def stubborn_expire(self: SqliteUpkeep, **_: Any) -> None:
     """A worker's step that swallows its cancellation."""
     del self
     say_stuck()
@@ -51,7 +51,7 @@ async def stubborn_expire(self: SqliteUpkeep) -> None:
             continue
 
 
-async def blocking_expire(self: SqliteUpkeep) -> None:
+async def blocking_expire(self: SqliteUpkeep, **_: Any) -> None:
     """A step that keeps the event loop itself, a moment after SIGTERM came."""
     del self
     say_stuck()
@@ -62,7 +62,7 @@ async def blocking_expire(self: SqliteUpkeep) -> None:
         loop.call_soon(lambda: threading.Event().wait())
 
 
-async def deaf_expire(self: SqliteUpkeep) -> None:
+async def deaf_expire(self: SqliteUpkeep, **_: Any) -> None:
     """A step that keeps the event loop before SIGTERM comes."""
     del self
     say_stuck()

@@ -17,7 +17,7 @@ from collective.model.extents import Hole
 from collective.model.routes import RouteMode
 from collective.model.transfers import CopyProblem, ExtentPlan, OpenedRead, ReadPlan
 
-FIRST_BATCH: Final = 16
+FIRST_BATCH: Final = 4
 """Extents of an open's answer: few, so that the first byte comes soon."""
 
 
