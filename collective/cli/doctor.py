@@ -16,6 +16,7 @@ from collective.cli.terminal import output
 from collective.cli.terminal.interrupts import ending_in_order
 from collective.cli.terminal.progress import Line
 from collective.core.errors import CollectiveError, ExitCode, NotFoundError, PermissionDeniedError
+from collective.core.units import format_count
 
 if TYPE_CHECKING:
     from collective.cli.diagnosis.findings import Finding
@@ -84,7 +85,7 @@ def doctor(
             output.line(part)
             print_findings(found, with_fine=True)
         bad = sum(1 for one in findings if one.advice and one.exit_code)
-        output.line(f"{bad} problems." if bad != 1 else "1 problem.")
+        output.line(f"{format_count(bad, 'problem')}.")
     if ending:
         raise typer.Exit(ending)
 

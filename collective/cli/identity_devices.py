@@ -11,6 +11,7 @@ from collective.cli.options import Invocation, command
 from collective.cli.terminal import output
 from collective.cli.terminal.asking import YesOption, ask
 from collective.core.ids import shown_principal
+from collective.core.units import format_count
 
 if TYPE_CHECKING:  # heavy, and needed by few commands
     from collective.cli.json_shapes import DeviceCodeJson, ListedIdentityJson, RevokedJson
@@ -136,7 +137,7 @@ def revoked_lines(who: str, done: Revoked) -> list[str]:
     lines = [f"{who} is shut out here; nodes follow within seconds."]
     ended = done.consequences
     if done.closed:
-        lines.append(f"{_count(done.closed, 'connection')} ended at once.")
+        lines.append(f"{format_count(done.closed, 'connection')} ended at once.")
     if ended.losers:
         shown = ", ".join(shown_principal(str(one)) for one in ended.losers[:_SHOWN_LOSERS])
         more = done.losers_count - len(ended.losers[:_SHOWN_LOSERS])
@@ -144,7 +145,7 @@ def revoked_lines(who: str, done: Revoked) -> list[str]:
             f"Rights that came from it ended too, of: {shown}{f' and {more} more' if more else ''}"
         )
     if ended.invites:
-        lines.append(f"{_count(ended.invites, 'open invite')} ended.")
+        lines.append(f"{format_count(ended.invites, 'open invite')} ended.")
     if ended.datastores:
         owned = ", ".join(str(one) for one in ended.datastores)
         lines.append(
@@ -152,10 +153,6 @@ def revoked_lines(who: str, done: Revoked) -> list[str]:
             " collective datastore set PATH --owner NAME@DOMAIN"
         )
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _tell_of_key(who: str, revoked: Sequence[str]) -> None:

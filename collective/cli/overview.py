@@ -9,7 +9,7 @@ from collective.cli.terminal import output
 from collective.cli.terminal.style import Field, Tone, bar
 from collective.core.disk_errors import DiskState
 from collective.core.ids import shown_principal
-from collective.core.units import format_size
+from collective.core.units import format_count, format_size
 
 if TYPE_CHECKING:  # heavy
     from collective.model.nodes import NodeStatus
@@ -66,7 +66,7 @@ def overview(status: Status, pace: RepairPace | None = None) -> list[Field]:
     ]
     code = status.node_code
     if code is not None:
-        enrolled = f"{code.enrolled} node{'' if code.enrolled == 1 else 's'} enrolled"
+        enrolled = f"{format_count(code.enrolled, 'node')} enrolled"
         fields.append(
             Field(
                 "Node code",
@@ -81,10 +81,10 @@ def health(status: Status) -> Field:
     chunks, wrong = status.totals.health, []
     tone = Tone.POOR
     if chunks is not None and chunks.unavailable:
-        wrong.append(f"{_number(chunks.unavailable, 'chunk')} unavailable")
+        wrong.append(f"{format_count(chunks.unavailable, 'chunk')} unavailable")
         tone = Tone.BAD
     if chunks is not None and chunks.under_replicated:
-        wrong.append(f"{_number(chunks.under_replicated, 'chunk')} short of copies")
+        wrong.append(f"{format_count(chunks.under_replicated, 'chunk')} short of copies")
     away = sum(not node.is_healthy for node in status.nodes)
     if away:
         wrong.append(f"{away} of {len(status.nodes)} nodes not up")
@@ -92,7 +92,7 @@ def health(status: Status) -> Field:
     if gone:
         wrong.append(f"{gone} of {len(status.peers)} peers away")
     if status.warnings:
-        wrong.append(f"{_number(len(status.warnings), 'warning')} below")
+        wrong.append(f"{format_count(len(status.warnings), 'warning')} below")
     if not wrong:
         return Field("Health", "all is well", Tone.GOOD)
     return Field("Health", ", ".join(wrong), tone)
@@ -178,7 +178,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole % _MINUTE_S} s" if minutes else f"{whole} s"
-
-
-def _number(count: int, one: str) -> str:
-    return f"{count} {one}" if count == 1 else f"{count} {one}s"

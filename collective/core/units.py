@@ -46,6 +46,11 @@ def parse_validity_s(text: str) -> float:
     return seconds
 
 
+def format_count(number: int, what: str) -> str:
+    """Return a number of things as a person says it: ``1 node``, ``2 nodes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def format_size(size_bytes: float) -> str:
     """Return ``size_bytes`` for people: ``0 B``, ``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

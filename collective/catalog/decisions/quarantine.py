@@ -20,7 +20,9 @@ KEPT_MS: Final = 7 * 24 * 3600 * 1000
 ROWS_MAX: Final = 4_000_000
 """Rows over all nodes; of what is beyond there is a figure alone."""
 OF_ONE_CHUNK_MAX: Final = 32
-"""Rows of one chunk on one node, likewise: an honest node has a copy or two of it."""
+"""Rows of one chunk on one node, quarantined or guarded: an honest node has a copy or two of it.  What is beyond is
+found again by the next inventory.
+"""
 
 
 def may_enter(held: CopyState | None) -> bool:

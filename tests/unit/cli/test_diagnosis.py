@@ -107,7 +107,7 @@ def test_keys_that_others_can_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_backup_is_as_old_as_its_newest_file(tmp_path: Path) -> None:
+def test_a_folder_is_as_old_as_its_newest_file(tmp_path: Path) -> None:
     for name, age in (("old.tar", 900), ("new.tar", 100)):
         (tmp_path / name).write_text("x")
         os.utime(tmp_path / name, (NOW_S - age, NOW_S - age))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.quarantine import OF_ONE_CHUNK_MAX
 from collective.catalog.sqlite.store.rows import fetch, recheck_uploads
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import ChunkId, Generation
@@ -25,8 +26,6 @@ GUARDED_AT_ONCE: Final = 1000
 """Rows that one step of :func:`guard_again` looks at."""
 STRANGERS_MAX: Final = 200_000
 """Rows of one node; what it holds beyond is found again by its next inventory."""
-OF_ONE_CHUNK_MAX: Final = 32
-"""Of one chunk on one node, likewise: all of a chunk's guarded copies are loaded with it."""
 LATE_MS: Final = 15 * 60 * 1000
 """What was sent may come for so long after the copy was given up: tickets live for a minute, and a node takes ten to
 list what it has at the most."""
@@ -121,7 +120,7 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey, *, is_discarded: bo
 
 
 def _has_enough(tx: Transaction, node: int, copy: CopyKey) -> bool:
-    """Tell whether as many guarded copies of a chunk are noted on a node as may be."""
+    """Tell whether as many guarded copies of a chunk are noted on a node as may be: all are loaded with it."""
     return bool(
         tx.value(
             "SELECT EXISTS (SELECT 1 FROM doomed WHERE node = ? AND hash = ? AND guard > 0 LIMIT 1 OFFSET ?)"

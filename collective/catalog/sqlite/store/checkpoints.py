@@ -4,9 +4,9 @@ SQLite's own do it within whichever COMMIT makes the log long: a thousand pages 
 every change waits.  Here another connection does it, which stops neither readers nor the writer.  What
 the writer adds meanwhile is left over, and a log only begins anew when nothing is left: so after each
 such round the writer moves the rest itself, if that is little; if not, and rounds are faster than the writer,
-another begins at once.  SQLite flushes the database only then, so
-a round flushes what it moved itself: thousands of pages would else be the writer's to wait for.  In a world
-of one connection the writer moves all of it.
+another begins at once.  SQLite flushes the database only once nothing is left, so a round flushes what it
+moved itself: thousands of pages would else be the writer's to wait for.  In a world of one connection the
+writer moves all of it.
 
 The file that a round flushes by is open for as long as any connection: a process that closes a file gives
 up every POSIX lock that it has on it, and SQLite's are such.
@@ -110,7 +110,7 @@ class Checkpoints:
     def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
         """Look at the log after a COMMIT of the writer's."""
         del db, name
-        if pages <= self._pages:
+        if pages <= self._pages:  # it began anew
             self._log += 1
             self._next_pages = LOG_PAGES
         self._pages = pages
