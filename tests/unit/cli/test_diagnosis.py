@@ -24,6 +24,7 @@ from collective.cli.diagnosis.findings import (
     problem,
     warning,
 )
+from collective.cli.diagnosis.installation import Inspection
 from collective.core.errors import ExitCode, RejectedError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.certificates import Certified
@@ -250,6 +251,45 @@ async def test_a_machine_that_is_server_and_client_is_looked_at_as_both(
     )
     examination = doctor._Examination(cast("Invocation", asked), None, None, None)
     assert [part.rpartition("/")[2] for part, _ in await examination.all([])] == parts
+
+
+SETTINGS_OF = {
+    "node": 'role = "node"\nnode_address = "127.0.0.1:0"\nstorage_capacity = "1GiB"\n',
+    "coordinator": 'role = "coordinator"\nmember_id = "alice"\n'
+    'coordinator_address = "127.0.0.1:0"\n',
+    "unreadable": "no settings",
+}
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (
+            ["node"],
+            "No coordinator was examined here, so nothing is told of the backup at /backups.",
+        ),
+        (["coordinator"], None),
+        (["node", "coordinator"], None),
+        (["node", "unreadable"], None),
+    ],
+)
+async def test_a_backup_of_which_nothing_is_told_is_not_passed_over(
+    roles: list[str], told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with settings stands there; they may be the coordinator's."""
+
+    async def nothing(*_: object) -> list[Finding]:
+        return []
+
+    files = [tmp_path / f"{role}.toml" for role in roles]
+    for file in files:
+        file.write_text(SETTINGS_OF[file.stem])
+    monkeypatch.setattr(connecting, "open_store", lambda _: a_store(is_joined=False))
+    monkeypatch.setattr(Inspection, "findings", nothing)
+    asked = SimpleNamespace(world=REAL, links=None, cert=None, coordinator=None, collective=None)
+    examination = doctor._Examination(cast("Invocation", asked), None, None, "/backups")
+    found = dict(await examination.all([str(file) for file in files]))
+    assert [one.says for one in found.get("backup", ())] == ([told] if told else [])
 
 
 def a_store(*, is_joined: bool) -> SimpleNamespace:
