@@ -11,13 +11,25 @@ import lzma
 import os
 import tarfile
 import zlib
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+_CATALOGS: Final = ("catalog", "data/catalog")
+"""Where a data dir has its catalogue, or the folder that the data dir is in."""
 _FOLDER: Final = "snapshots"
+"""In a catalogue's folder.  Other programs have one of that name, too."""
 _TAR: Final = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _LOOKED_INTO_MAX: Final = 8
 """Tars of a folder, the newest first: to look into one is to read it."""
-_UNREADABLE: Final = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_UNREADABLE: Final = (
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    ValueError,  # of a damaged size, where a header has it in words
+    OverflowError,  # where it has it in bytes
+    zlib.error,
+    lzma.LZMAError,
+)
 """Of a file that is damaged, cut off, or of another kind."""
 
 
@@ -36,14 +48,14 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
         if not os.path.isdir(path):
             return Backup(path, now_s - os.stat(path).st_mtime, _holds_snapshot(path))
         entries = [entry for entry in os.scandir(path) if entry.is_file() or entry.is_dir()]
-        entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-        ages_s = {entry.path: now_s - entry.stat().st_mtime for entry in entries}
     except OSError:
         return None
     if not entries:
         return None
     if _is_data_dir(path):
-        return Backup(path, min(ages_s.values()), _has_snapshot_below(path))
+        return Backup(path, now_s - _changed_s(path), _has_snapshot_below(path))
+    ages_s = {entry.path: now_s - _changed_s(entry.path) for entry in entries}
+    entries.sort(key=lambda entry: ages_s[entry.path])
     for entry in entries[:_LOOKED_INTO_MAX]:
         has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
         if has:
@@ -53,9 +65,20 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
 
 
 def _is_data_dir(path: str) -> bool:
-    return any(
-        os.path.isdir(os.path.join(path, *below, "catalog")) for below in ((), ("data",))
-    ) or os.path.isdir(os.path.join(path, _FOLDER))
+    return any(os.path.isdir(os.path.join(path, catalog)) for catalog in _CATALOGS)
+
+
+def _changed_s(path: str) -> float:
+    """Return when a file last changed, or what a folder has of a catalogue: a copy of it may keep all times."""
+    looked_at = [path]
+    for folder in (path, *(os.path.join(path, catalog, _FOLDER) for catalog in _CATALOGS)):
+        with suppress(OSError):  # it is a file, or not there
+            looked_at += [folder, *(os.path.join(folder, name) for name in os.listdir(folder))]
+    seen_s = [0.0]
+    for one in looked_at:
+        with suppress(OSError):  # it has just gone
+            seen_s.append(os.stat(one).st_mtime)
+    return max(seen_s)
 
 
 def _holds_snapshot(file: str) -> bool | None:
@@ -87,10 +110,17 @@ def _read_through(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
 
 def _has_snapshot_below(folder: str) -> bool:
     return any(
-        _is_snapshot(path) and os.path.getsize(path)
+        _is_snapshot(path) and _is_filled(path)
         for at, _, names in os.walk(folder)
         for path in (os.path.join(at, name) for name in names)
     )
+
+
+def _is_filled(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:  # it has just been replaced, or leads nowhere
+        return False
 
 
 def _is_snapshot(path: str) -> bool:

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import ANY
 
 import pytest
 
@@ -162,6 +163,44 @@ def test_a_damaged_tar_is_no_backup(tmp_path: Path, kind: str) -> None:
         assert number % 2 or found.has_snapshot is False
 
 
+@pytest.mark.parametrize("size", [b"\x80" + b"\xff" * 11, b"\x80" + b"\0" * 3 + b"\xff" * 8])
+def test_a_header_with_an_impossible_size_is_no_backup(tmp_path: Path, size: bytes) -> None:
+    whole = backup_of(tmp_path, "whole.tar", "data/state", SNAPSHOT, age_s=0)
+    content = bytearray(whole.read_bytes())
+    content[124:136] = size
+    content[148:156] = b"%06o\0 " % (sum(content[:148]) + sum(content[156:512]) + 8 * ord(" "))
+    whole.write_bytes(content)
+    assert newest_backup(str(whole), NOW_S) == Backup(str(whole), ANY, has_snapshot=False)
+
+
+@pytest.mark.parametrize("below", ["data", "2026-11-30/data", "2026-11-30", "."])
+def test_a_copy_that_keeps_times_is_as_old_as_its_newest_snapshot(
+    tmp_path: Path, below: str
+) -> None:
+    snapshots = tmp_path / below / "catalog" / "snapshots"
+    snapshots.mkdir(parents=True)
+    for age_s in (900, 100):
+        snapshot = snapshots / f"catalog-00000001-000000000000{age_s:04x}.db"
+        snapshot.write_bytes(b"a catalogue")
+        os.utime(snapshot, (NOW_S - age_s, NOW_S - age_s))
+    for folder in (snapshots, *snapshots.parents):
+        if folder.is_relative_to(tmp_path):
+            os.utime(folder, (NOW_S - 90 * DAY_S, NOW_S - 90 * DAY_S))
+    found = newest_backup(str(tmp_path), NOW_S)
+    assert found is not None
+    assert (found.age_s, found.has_snapshot) == (100, True)
+
+
+def test_a_snapshot_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> None:
+    snapshots = (tmp_path / "copy" / SNAPSHOT).parent
+    snapshots.mkdir(parents=True)
+    (snapshots / "catalog-1.db").symlink_to("gone")
+    for path in (tmp_path, tmp_path / "copy"):
+        found = newest_backup(str(path), NOW_S)
+        assert found is not None
+        assert not found.has_snapshot
+
+
 def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
     tmp_path: Path,
 ) -> None:
@@ -169,7 +208,7 @@ def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
     repository, copy = tmp_path / "repository", tmp_path / "copy"
     empty.touch()
     other.write_bytes(b"of another program")
-    (repository / "index").mkdir(parents=True)
+    (repository / "snapshots").mkdir(parents=True)
     (copy / SNAPSHOT).parent.mkdir(parents=True)
     (copy / SNAPSHOT).touch()
 
