@@ -7,6 +7,7 @@ cert dirs for one: the newest that holds a snapshot counts.
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import tarfile
@@ -21,6 +22,7 @@ _FOLDER: Final = "snapshots"
 _TAR: Final = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _LOOKED_INTO_MAX: Final = 8
 """Tars of a folder, the newest first: to look into one is to read it."""
+_READ_BYTES: Final = 1 << 20
 _UNREADABLE: Final = (
     tarfile.TarError,
     EOFError,
@@ -97,15 +99,18 @@ def _holds_snapshot(file: str) -> bool | None:
 
 
 def _read_through(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    """Raise where the member is cut off, or what compresses it is damaged."""
+    """Raise where the member is cut off, or the tar is compressed and damaged: its checksum may be at its end."""
     content = tar.extractfile(member)
     assert content is not None
     left = member.size
     while left:
-        some = content.read(1 << 20)
+        some = content.read(_READ_BYTES)
         if not some:
             raise tarfile.ReadError("it is cut off")
         left -= len(some)
+    is_plain = isinstance(tar.fileobj, io.BufferedReader)
+    while not is_plain and tar.fileobj is not None and tar.fileobj.read(_READ_BYTES):
+        pass
 
 
 def _has_snapshot_below(folder: str) -> bool:
