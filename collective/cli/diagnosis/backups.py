@@ -45,11 +45,16 @@ class Backup(NamedTuple):
 
 
 def newest_backup(path: str, now_s: float) -> Backup | None:
-    """Return the newest backup at ``path``, a folder or a file; None where there is none."""
+    """Return the newest backup at ``path``, a folder or a file; None where there is none.
+
+    Raises PermissionError where what may be one cannot be looked at.
+    """
     try:
         if not os.path.isdir(path):
             return Backup(path, now_s - os.stat(path).st_mtime, _holds_snapshot(path))
         entries = [entry for entry in os.scandir(path) if entry.is_file() or entry.is_dir()]
+    except PermissionError:
+        raise
     except OSError:
         return None
     if not entries:
@@ -58,10 +63,17 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
         return Backup(path, now_s - _changed_s(path), _has_snapshot_below(path))
     ages_s = {entry.path: now_s - _changed_s(entry.path) for entry in entries}
     entries.sort(key=lambda entry: ages_s[entry.path])
+    shut: PermissionError | None = None
     for entry in entries[:_LOOKED_INTO_MAX]:
-        has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
+        try:
+            has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
+        except PermissionError as error:
+            shut = shut or error
+            continue
         if has:
             return Backup(entry.path, ages_s[entry.path], has_snapshot=True)
+    if shut is not None:
+        raise shut
     has_tar = any(entry.name.endswith(_TAR) for entry in entries)
     return Backup(entries[0].path, ages_s[entries[0].path], False if has_tar else None)
 
@@ -94,6 +106,8 @@ def _holds_snapshot(file: str) -> bool | None:
                     _read_through(tar, member)
                     return True
             return False
+    except PermissionError:
+        raise
     except _UNREADABLE:
         return False if file.endswith(_TAR) else None
 
@@ -116,14 +130,22 @@ def _read_through(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
 def _has_snapshot_below(folder: str) -> bool:
     return any(
         _is_snapshot(path) and _is_filled(path)
-        for at, _, names in os.walk(folder)
+        for at, _, names in os.walk(folder, onerror=_tell_of_rights)
         for path in (os.path.join(at, name) for name in names)
     )
+
+
+def _tell_of_rights(error: OSError) -> None:
+    """Raise what else a folder that has just gone would be taken for."""
+    if isinstance(error, PermissionError):
+        raise error
 
 
 def _is_filled(path: str) -> bool:
     try:
         return os.path.getsize(path) > 0
+    except PermissionError:
+        raise
     except OSError:  # it has just been replaced, or leads nowhere
         return False
 

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tarfile
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -25,14 +26,16 @@ from collective.cli.diagnosis.findings import (
     problem,
     warning,
 )
-from collective.cli.diagnosis.installation import Inspection
+from collective.cli.diagnosis.installation import Inspection, Installation, _of_backup
 from collective.core.errors import ExitCode, RejectedError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.certificates import Certified
+from tests.trees.machine import NOBODY
 from tests.worlds import REAL
 
 if TYPE_CHECKING:
     from collective.cli.options import Invocation
+    from collective.rpc.links import Links
 
 DAY_S = 86_400.0
 NOW_S = 1_800_000_000.0
@@ -201,6 +204,54 @@ def test_a_snapshot_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> N
         found = newest_backup(str(path), NOW_S)
         assert found is not None
         assert not found.has_snapshot
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+def test_a_backup_that_one_may_not_look_at_is_not_judged() -> None:
+    """Else one that only root may read held no snapshot, or was not there."""
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folder is shut to others
+        os.chmod(made, 0o755)
+        for name in ("tars", "shut", "copies"):
+            (Path(made) / name).mkdir()
+        backup = backup_of(Path(made) / "tars", "a.tar.gz", SNAPSHOT, age_s=0)
+        backup.chmod(0o600)
+        copied = (Path(made) / "copies" / "today" / SNAPSHOT).parent
+        copied.mkdir(parents=True)
+        listed = Path(made) / "listed" / SNAPSHOT
+        listed.parent.mkdir(parents=True)
+        listed.write_bytes(b"a catalogue")
+        listed.parent.chmod(0o744)
+        for folder in ("shut", "copies/today/data/catalog"):
+            (Path(made) / folder).chmod(0o700)
+        with NOBODY.acting():
+            for path in ("tars", "tars/a.tar.gz", "shut", "shut/a.tar.gz", "copies", "listed"):
+                with pytest.raises(PermissionError):
+                    newest_backup(f"{made}/{path}", NOW_S)
+            found = _of_backup(f"{made}/shut", NOW_S)
+        assert f"{made}/shut cannot be read as nobody" in found.says
+        assert found.exit_code is ExitCode.PERMISSION_DENIED
+        readable = backup_of(Path(made) / "tars", "older.tar.gz", SNAPSHOT, age_s=100)
+        with NOBODY.acting():  # beside others, such as a file system's lost+found
+            assert newest_backup(f"{made}/tars", NOW_S) == Backup(
+                str(readable), 100, has_snapshot=True
+            )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+async def test_a_backup_that_was_named_is_judged_though_the_data_dir_cannot_be() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        os.chmod(made, 0o755)
+        (Path(made) / "data").mkdir(0o700)
+        settings = Path(made) / "coordinator.toml"
+        folders = f'data_dir = "{made}/data"\ncert_dir = "{made}/certs"\n'
+        settings.write_text(SETTINGS_OF["coordinator"] + folders)
+        links = cast("Links", None)
+        with NOBODY.acting():
+            inspection = Inspection(
+                Installation.of(str(settings), REAL.disk), links, REAL.clock, REAL.disk
+            )
+            found = await inspection.findings(f"{made}/backups")
+    assert [one.check for one in found] == ["clock", "rights", "backup"]
 
 
 def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
