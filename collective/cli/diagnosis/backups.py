@@ -52,30 +52,32 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
     try:
         if not os.path.isdir(path):
             return Backup(path, now_s - os.stat(path).st_mtime, _holds_snapshot(path))
-        entries = [entry for entry in os.scandir(path) if entry.is_file() or entry.is_dir()]
+        there = [os.path.join(path, name) for name in os.listdir(path)]
     except PermissionError:
         raise
     except OSError:
         return None
-    if not entries:
-        return None
     if _is_data_dir(path):
         return Backup(path, now_s - _changed_s(path), _has_snapshot_below(path))
-    ages_s = {entry.path: now_s - _changed_s(entry.path) for entry in entries}
-    entries.sort(key=lambda entry: ages_s[entry.path])
+    ages_s = {
+        one: now_s - _changed_s(one) for one in there if os.path.isfile(one) or os.path.isdir(one)
+    }
+    newest = sorted(ages_s, key=lambda one: ages_s[one])
+    if not newest:
+        return None
     shut: PermissionError | None = None
-    for entry in entries[:_LOOKED_INTO_MAX]:
+    for one in newest[:_LOOKED_INTO_MAX]:
         try:
-            has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
+            has = _has_snapshot_below(one) if os.path.isdir(one) else _holds_snapshot(one)
         except PermissionError as error:
             shut = shut or error
             continue
         if has:
-            return Backup(entry.path, ages_s[entry.path], has_snapshot=True)
+            return Backup(one, ages_s[one], has_snapshot=True)
     if shut is not None:
         raise shut
-    has_tar = any(entry.name.endswith(_TAR) for entry in entries)
-    return Backup(entries[0].path, ages_s[entries[0].path], False if has_tar else None)
+    has_tar = any(one.endswith(_TAR) for one in newest)
+    return Backup(newest[0], ages_s[newest[0]], False if has_tar else None)
 
 
 def _is_data_dir(path: str) -> bool:

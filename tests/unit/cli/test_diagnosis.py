@@ -196,6 +196,14 @@ def test_a_copy_that_keeps_times_is_as_old_as_its_newest_snapshot(
     assert (found.age_s, found.has_snapshot) == (100, True)
 
 
+def test_a_link_that_leads_nowhere_hides_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert newest_backup(str(tmp_path), NOW_S) is None
+    whole = backup_of(tmp_path, "whole.tar", SNAPSHOT, age_s=100)
+    assert newest_backup(str(tmp_path), NOW_S) == Backup(str(whole), 100, has_snapshot=True)
+
+
 def test_a_snapshot_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> None:
     snapshots = (tmp_path / "copy" / SNAPSHOT).parent
     snapshots.mkdir(parents=True)
