@@ -103,6 +103,8 @@ class _Examination:
         self._code = code
         self._backup = backup
         self._has_coordinator = False
+        self._is_unread = False
+        """Settings cannot be used: what is wrong with them is said, and they may be the coordinator's."""
 
     async def all(self, configs: tuple[str, ...] | list[str]) -> list[tuple[str, list[Finding]]]:
         """Return the findings of each part, under its name."""
@@ -123,8 +125,7 @@ class _Examination:
                 examined.append(("client", await self._client()))
         finally:
             line.clear()
-        is_known = self._has_coordinator or bool(told)  # what is wrong with settings stands there
-        if self._backup is not None and not is_known:
+        if self._backup is not None and not (self._has_coordinator or self._is_unread):
             examined.insert(0, ("backup", [self._of_no_coordinator(self._backup)]))
         return examined
 
@@ -157,6 +158,7 @@ class _Examination:
         try:
             it = Installation.of(file, world.disk)
         except CollectiveError as error:
+            self._is_unread = True
             if isinstance(error, NotFoundError):
                 advice = f"make it: collective init --output {shlex.quote(file)}"
             else:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
@@ -142,6 +142,19 @@ def certificate_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     with _reading("certificate's key"):
         key = certificate.public_key()
     return _require_p256(key)
+
+
+def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether ``authority`` is what ``certificate`` names, and its key signed it.
+
+    Nothing else is checked: any kind of key and hash will do, which for what comes from outside is not enough
+    (``trust.verify_leaf``).
+    """
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
 
 
 def serial_text(certificate: x509.Certificate) -> str:

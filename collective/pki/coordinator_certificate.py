@@ -18,7 +18,7 @@ from collective.core.world import World
 from collective.pki import certificates
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.cert_dir import CertDir
-from collective.pki.credentials import Credentials, fits, is_signed_by
+from collective.pki.credentials import Credentials, fits
 from collective.pki.pem_files import (
     load_authorities_file,
     load_certificate_file,
@@ -120,7 +120,9 @@ def _present_pair(
         return None
     certificate = load_certificate_file(certificate_path, disk=disk)
     key = load_key_file(key_path, disk=disk)
-    if not fits(key, certificate) or not is_signed_by(certificate, authority.certificate):
+    if not fits(key, certificate) or not certificates.is_signed_by(
+        certificate, authority.certificate
+    ):
         return None
     authorities = load_authorities_file(place.ca_certificate, disk=disk)
     return Credentials(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.core.disk import Disk
@@ -147,18 +146,9 @@ def issuer_of(
     if len(authorities) == 1:
         return authorities[0]
     for authority in authorities:
-        if is_signed_by(certificate, authority):
+        if certificates.is_signed_by(certificate, authority):
             return authority
     return authorities[0]
-
-
-def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Tell whether ``authority`` signed ``certificate``; nothing else is checked."""
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def fits(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bool:

@@ -209,7 +209,7 @@ def verify_pinned(
 def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
     """Raise RejectedError unless ``certificate`` is a self-signed CA constrained to ``domain``."""
     _check_authority_profile(certificate, domain)
-    if not _is_signed_by(certificate, certificate):
+    if not _is_issued_by(certificate, certificate):
         raise RejectedError("The CA certificate is not signed by its own key.")
 
 
@@ -231,7 +231,7 @@ def check_link(
     )
     if link.subject != successor.subject or not same_key:
         raise RejectedError("The link is for another CA.")
-    if not _is_signed_by(link, former):
+    if not _is_issued_by(link, former):
         raise RejectedError("The link is not signed by the CA that is trusted.")
     _step_6_valid(link, now_s, who="link")
     _step_6_valid(former, now_s, who="CA")
@@ -279,16 +279,22 @@ def _step_4_signed(
     certificate: x509.Certificate, candidates: Iterable[x509.Certificate]
 ) -> x509.Certificate:
     for authority in candidates:
-        if _is_signed_by(certificate, authority):
+        if _is_issued_by(certificate, authority):
             return authority
     raise _refuse(STEP_OF_AUTHORITY, "it is not signed by the CA of the domain that it claims")
 
 
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether step 4 holds of an ``authority``; RejectedError where its key is not ECDSA P-256."""
+    certificates.certificate_key(authority)
+    return _is_by_sha256(certificate) and certificates.is_signed_by(certificate, authority)
+
+
 def _is_signed_with(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
     """Tell whether a certificate is signed by ECDSA with SHA-256 under ``key``, of which nobody shows the CA."""
+    if not _is_by_sha256(certificate):
+        return False
     try:
-        if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
-            return False
         key.verify(
             certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256())
         )
@@ -297,16 +303,11 @@ def _is_signed_with(certificate: x509.Certificate, key: ec.EllipticCurvePublicKe
     return True
 
 
-def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Tell whether ``authority`` is what the certificate names, and signed it by ECDSA with SHA-256."""
-    certificates.certificate_key(authority)  # of our curve
+def _is_by_sha256(certificate: x509.Certificate) -> bool:
     try:
-        if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
-            return False
-        certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
+    except (UnsupportedAlgorithm, ValueError, TypeError):
         return False
-    return True
 
 
 def _step_6_valid(certificate: x509.Certificate, now_s: float, *, who: str = "certificate") -> None:

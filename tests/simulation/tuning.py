@@ -257,7 +257,7 @@ def _rarely(put: Put) -> None:
 
 def _quick(put: Put) -> None:
     """Have pure functions work out each result once, and measure nothing."""
-    for signed in ("_is_signed_by", "_is_signed_with"):
+    for signed in ("_is_issued_by", "_is_signed_with"):
         put(trust, signed, _remembered(getattr(trust, signed)))
     for module, name in (
         (certificates, "load_certificate"),

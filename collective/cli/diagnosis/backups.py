@@ -7,17 +7,31 @@ cert dirs for one: the newest that holds a snapshot counts.
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import tarfile
 import zlib
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+_CATALOGS: Final = ("catalog", "data/catalog")
+"""Where a data dir has its catalogue, or the folder that the data dir is in."""
 _FOLDER: Final = "snapshots"
+"""In a catalogue's folder.  Other programs have one of that name, too."""
 _TAR: Final = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _LOOKED_INTO_MAX: Final = 8
 """Tars of a folder, the newest first: to look into one is to read it."""
-_UNREADABLE: Final = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_READ_BYTES: Final = 1 << 20
+_UNREADABLE: Final = (
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    ValueError,  # of a damaged size, where a header has it in words
+    OverflowError,  # where it has it in bytes
+    zlib.error,
+    lzma.LZMAError,
+)
 """Of a file that is damaged, cut off, or of another kind."""
 
 
@@ -31,31 +45,56 @@ class Backup(NamedTuple):
 
 
 def newest_backup(path: str, now_s: float) -> Backup | None:
-    """Return the newest backup at ``path``, a folder or a file; None where there is none."""
+    """Return the newest backup at ``path``, a folder or a file; None where there is none.
+
+    Raises PermissionError where what may be one cannot be looked at.
+    """
     try:
         if not os.path.isdir(path):
             return Backup(path, now_s - os.stat(path).st_mtime, _holds_snapshot(path))
-        entries = [entry for entry in os.scandir(path) if entry.is_file() or entry.is_dir()]
-        entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-        ages_s = {entry.path: now_s - entry.stat().st_mtime for entry in entries}
+        there = [os.path.join(path, name) for name in os.listdir(path)]
+    except PermissionError:
+        raise
     except OSError:
         return None
-    if not entries:
-        return None
     if _is_data_dir(path):
-        return Backup(path, min(ages_s.values()), _has_snapshot_below(path))
-    for entry in entries[:_LOOKED_INTO_MAX]:
-        has = _has_snapshot_below(entry.path) if entry.is_dir() else _holds_snapshot(entry.path)
+        return Backup(path, now_s - _changed_s(path), _has_snapshot_below(path))
+    ages_s = {
+        one: now_s - _changed_s(one) for one in there if os.path.isfile(one) or os.path.isdir(one)
+    }
+    newest = sorted(ages_s, key=lambda one: ages_s[one])
+    if not newest:
+        return None
+    shut: PermissionError | None = None
+    for one in newest[:_LOOKED_INTO_MAX]:
+        try:
+            has = _has_snapshot_below(one) if os.path.isdir(one) else _holds_snapshot(one)
+        except PermissionError as error:
+            shut = shut or error
+            continue
         if has:
-            return Backup(entry.path, ages_s[entry.path], has_snapshot=True)
-    has_tar = any(entry.name.endswith(_TAR) for entry in entries)
-    return Backup(entries[0].path, ages_s[entries[0].path], False if has_tar else None)
+            return Backup(one, ages_s[one], has_snapshot=True)
+    if shut is not None:
+        raise shut
+    has_tar = any(one.endswith(_TAR) for one in newest)
+    return Backup(newest[0], ages_s[newest[0]], False if has_tar else None)
 
 
 def _is_data_dir(path: str) -> bool:
-    return any(
-        os.path.isdir(os.path.join(path, *below, "catalog")) for below in ((), ("data",))
-    ) or os.path.isdir(os.path.join(path, _FOLDER))
+    return any(os.path.isdir(os.path.join(path, catalog)) for catalog in _CATALOGS)
+
+
+def _changed_s(path: str) -> float:
+    """Return when a file last changed, or what a folder has of a catalogue: a copy of it may keep all times."""
+    looked_at = [path]
+    for folder in (path, *(os.path.join(path, catalog, _FOLDER) for catalog in _CATALOGS)):
+        with suppress(OSError):  # it is a file, or not there
+            looked_at += [folder, *(os.path.join(folder, name) for name in os.listdir(folder))]
+    seen_s = [0.0]
+    for one in looked_at:
+        with suppress(OSError):  # it has just gone
+            seen_s.append(os.stat(one).st_mtime)
+    return max(seen_s)
 
 
 def _holds_snapshot(file: str) -> bool | None:
@@ -69,28 +108,48 @@ def _holds_snapshot(file: str) -> bool | None:
                     _read_through(tar, member)
                     return True
             return False
+    except PermissionError:
+        raise
     except _UNREADABLE:
         return False if file.endswith(_TAR) else None
 
 
 def _read_through(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    """Raise where the member is cut off, or what compresses it is damaged."""
+    """Raise where the member is cut off, or the tar is compressed and damaged: its checksum may be at its end."""
     content = tar.extractfile(member)
     assert content is not None
     left = member.size
     while left:
-        some = content.read(1 << 20)
+        some = content.read(_READ_BYTES)
         if not some:
             raise tarfile.ReadError("it is cut off")
         left -= len(some)
+    is_plain = isinstance(tar.fileobj, io.BufferedReader)
+    while not is_plain and tar.fileobj is not None and tar.fileobj.read(_READ_BYTES):
+        pass
 
 
 def _has_snapshot_below(folder: str) -> bool:
     return any(
-        _is_snapshot(path) and os.path.getsize(path)
-        for at, _, names in os.walk(folder)
+        _is_snapshot(path) and _is_filled(path)
+        for at, _, names in os.walk(folder, onerror=_tell_of_rights)
         for path in (os.path.join(at, name) for name in names)
     )
+
+
+def _tell_of_rights(error: OSError) -> None:
+    """Raise what else a folder that has just gone would be taken for."""
+    if isinstance(error, PermissionError):
+        raise error
+
+
+def _is_filled(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except PermissionError:
+        raise
+    except OSError:  # it has just been replaced, or leads nowhere
+        return False
 
 
 def _is_snapshot(path: str) -> bool:

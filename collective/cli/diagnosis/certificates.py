@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from collective.cli.diagnosis.findings import Finding, fine, problem, warning
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ExitCode
-from collective.pki.certificates import Certified
-from collective.pki.credentials import is_signed_by, load_credentials
+from collective.pki.certificates import Certified, is_signed_by
+from collective.pki.credentials import load_credentials
 from collective.pki.renewal_times import is_due
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from collective import __version__
 from collective.cli.diagnosis import certificates, machine, owners
-from collective.cli.diagnosis.backups import Backup, newest_backup
+from collective.cli.diagnosis.backups import newest_backup
 from collective.cli.diagnosis.findings import Finding, Level, fine, problem, warning
 from collective.cli.setup.listening import listening_addresses, main_listener
 from collective.cli.setup.placing import Place
@@ -108,11 +108,15 @@ class Inspection:
     async def findings(self, backup: str | None) -> list[Finding]:
         """Return everything, causes first."""
         it, now_s = self._it, self._clock.wall_s()
+        has_catalogue = "coordinator" in it.settings.roles
         found = [machine.clock(now_s)]
         for folder in (it.data_dir, it.cert_dir):
             shut = owners.no_rights(folder)
             if shut is not None:  # what cannot be seen would look like what is not there
-                return [*found, shut]
+                found.append(shut)
+                if has_catalogue and backup is not None:
+                    found.append(_of_backup(backup, now_s))
+                return found
         notes = self._notes()
         bootstraps = notes.bootstrap_addresses if notes is not None else self._code_addresses()
         if bootstraps:
@@ -124,7 +128,7 @@ class Inspection:
         found += self._certificates(now_s)
         found += await self._process()
         found += await self._addresses()
-        if "coordinator" in it.settings.roles:
+        if has_catalogue:
             found += self._backups(now_s, backup)
         return found
 
@@ -405,7 +409,7 @@ class Inspection:
                 )
             )
             return found
-        return [*found, _of_backup(newest_backup(backup, now_s), backup)]
+        return [*found, _of_backup(backup, now_s)]
 
 
 def version_findings(running: str) -> list[Finding]:
@@ -421,7 +425,11 @@ def version_findings(running: str) -> list[Finding]:
     ]
 
 
-def _of_backup(newest: Backup | None, path: str) -> Finding:
+def _of_backup(path: str, now_s: float) -> Finding:
+    try:
+        newest = newest_backup(path, now_s)
+    except PermissionError as error:
+        return owners.shut("backup", error)
     if newest is None:
         says = f"There is no backup at {path}."
         return problem("backup", says, "tar data dir and cert dir there, also by a timer")

@@ -46,15 +46,20 @@ def no_rights(folder: str) -> Finding | None:
     try:
         os.scandir(folder).close()
     except PermissionError as error:
-        return problem(
-            "rights",
-            f"{error.filename} cannot be read as {_name(os.geteuid())}, so nothing in it is judged.",
-            "run this as root, or as the user that the process runs as",
-            ExitCode.PERMISSION_DENIED,
-        )
+        return shut("rights", error)
     except OSError:
         return None
     return None
+
+
+def shut(check: str, error: PermissionError) -> Finding:
+    """Return that something may not be looked at."""
+    return problem(
+        check,
+        f"{error.filename} cannot be read as {_name(os.geteuid())}, so nothing in it is judged.",
+        "run this as root, or as the user that the process runs as",
+        ExitCode.PERMISSION_DENIED,
+    )
 
 
 def exposed_keys(cert_dir: str) -> list[Finding]:

@@ -27,7 +27,6 @@ from collective.core.disk import Disk
 from collective.core.errors import NotJoinedError, SettingsError
 from collective.core.small_files import read_small
 from collective.pki import certificates, pem_files
-from collective.pki.credentials import is_signed_by
 
 
 class StoredCertificates:
@@ -120,7 +119,9 @@ class StoredCertificates:
 def _age(certificate: x509.Certificate, trusted: Sequence[x509.Certificate]) -> tuple[float, float]:
     """Return when the CA began that signed it (0 if none of ``trusted``), and when itself ends."""
     begins = (
-        one.not_valid_before_utc.timestamp() for one in trusted if is_signed_by(certificate, one)
+        one.not_valid_before_utc.timestamp()
+        for one in trusted
+        if certificates.is_signed_by(certificate, one)
     )
     return max(begins, default=0.0), certificate.not_valid_after_utc.timestamp()
 

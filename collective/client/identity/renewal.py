@@ -26,7 +26,8 @@ from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.core.world import World
-from collective.pki.credentials import Credentials, is_signed_by
+from collective.pki.certificates import is_signed_by
+from collective.pki.credentials import Credentials
 from collective.pki.renewal_times import is_due
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ class Expiry:
     ) -> None:
         """End by ``upkeep`` what is over in the catalogue.
 
-        Where disks are so full that no file of ``copies`` finds a quorum, uploads end that stand still: what they have
+        Where full disks are why no file of ``copies`` finds a quorum, uploads end that stand still: what they have
         sent has the room.
         """
         self._copies = copies

@@ -26,13 +26,15 @@ from collective.model.nodes import NodeRecord, NodeState, Position, Standing
 from collective.placement.healing import NodeFacts
 from collective.placement.node_choice import Candidate, Drawing, has_room
 from collective.placement.node_states import Observation, Outlook, Timers, look, state_of
-from collective.placement.quorum import quorum_of
+from collective.placement.quorum import is_quorum
 
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
 REFUSAL_KEPT_S: Final = 300.0
 """So long a node that came with another store stays refused: each refusal has open uploads checked again."""
 _ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
+_MAY_TAKE: Final = frozenset((NodeState.UP, NodeState.SUSPECT, NodeState.DOWN))
+"""Given new copies now, or perhaps in a few minutes."""
 
 
 @dataclass(slots=True)
@@ -301,19 +303,25 @@ class LiveNodes:
         )
 
     def is_short_of_room(self, copies: int) -> bool:
-        """Tell whether disks are so full that no file of ``copies`` finds a quorum of approved nodes.
+        """Tell whether no file of ``copies`` finds a quorum, and would if approved nodes that are full had room.
 
-        Nodes that are not approved count for nothing: one word that a disk is full would end what others store.
+        A node that is away counts by what it had, until it is lost.  What nodes say that are not approved may keep
+        what others have sent, and never ends it.
         """
-        now_s = self._clock.monotonic_s()
-        there = [
-            live
-            for live in self._nodes.values()
-            if live.record.standing is Standing.APPROVED
-            and self._state(live, now_s) is NodeState.UP
+        states = self.states()
+        takes: list[Standing] = [
+            live.record.standing
+            for node, live in self._nodes.items()
+            if states[node] in _MAY_TAKE and _has_room(live)
         ]
-        full = [live for live in there if _is_full(live)]
-        return bool(full) and len(there) - len(full) < quorum_of(copies)
+        full: list[Standing] = [
+            live.record.standing
+            for node, live in self._nodes.items()
+            if states[node] is NodeState.UP
+            and live.record.standing is Standing.APPROVED
+            and _is_full(live)
+        ]
+        return not is_quorum(takes, copies) and is_quorum(takes + full, copies)
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""

@@ -35,7 +35,6 @@ from collective.model.nodes import NodeRecord
 from collective.model.people import Invite, InviteKind, JoinAttempt
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
-from collective.pki.credentials import is_signed_by
 from collective.pki.rotation import Authorities
 
 WISH_MAX_BYTES: Final = 320
@@ -160,7 +159,7 @@ class Joining:
         """Tell of a person who has the newest CA's certificate; other devices of theirs may not yet."""
         newest = self._own.authorities.newest.certificate
         issued = certificates.load_certificate(redemption.certificate_der)
-        if code.kind is InviteKind.USER and is_signed_by(issued, newest):
+        if code.kind is InviteKind.USER and certificates.is_signed_by(issued, newest):
             await self._followers.note(redemption.identity)
 
     async def _redeem(

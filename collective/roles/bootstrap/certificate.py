@@ -15,7 +15,7 @@ from collective.core.units import Address
 from collective.core.work import IDLE, Outcome, Worker
 from collective.core.world import World
 from collective.pki import certificates, renewal_times
-from collective.pki.credentials import Credentials, is_signed_by
+from collective.pki.credentials import Credentials
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.revocation import RevocationSet
 from collective.rpc.links import Channel, HandshakeConfig, Links
@@ -65,7 +65,7 @@ class OwnCertificate:
         """Ask which CAs count; renew when that is due or another CA signs."""
         present = self._credentials
         told = await current_trust(self._channel, present, clock=self._clock)
-        is_of_signing = is_signed_by(present.certificate, told[0])
+        is_of_signing = certificates.is_signed_by(present.certificate, told[0])
         if is_of_signing and not renewal_times.is_due(present.certified, self._clock.wall_s()):
             if set(told) != set(present.trusted):
                 await self._take(present.renewed(present.certificate, told))

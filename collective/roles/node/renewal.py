@@ -14,8 +14,8 @@ from collective.core.backoff import Backoff
 from collective.core.errors import RejectedError
 from collective.core.work import IDLE, Outcome, Worker, pause
 from collective.core.world import World
-from collective.pki.certificates import certificate_key_digest
-from collective.pki.credentials import Credentials, is_signed_by
+from collective.pki.certificates import certificate_key_digest, is_signed_by
+from collective.pki.credentials import Credentials
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.renewal_times import is_due, next_look_s, retries
 from collective.pki.succession import Told, follow

@@ -212,13 +212,44 @@ async def test_what_a_round_did_says_nothing_of_a_log_that_began_anew_meanwhile(
 
 
 async def test_a_flush_that_fails_is_the_writers_to_hear_of(
-    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    catalog: SqliteCatalog, events: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By its own file, when it moves what the round has left."""
+
     def fail(_: WatchedFile) -> None:
+        events.append("failed")
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(WatchedFile, "datasync", fail)
-    assert await write_much(catalog) < 4096 * 300
+    await catalog.names.make_directory(OPERATOR, p("/before"), parents=False)
+    with reading(catalog):
+        await until_a_round(catalog, "a")
+    await catalog.names.make_directory(OPERATOR, p("/after"), parents=False)
+    assert events == ["round moved", "failed", "writer moved"]
+
+
+class Started:
+    """A pool that begins nothing, and tells of which log a round was to be."""
+
+    def __init__(self) -> None:
+        self.logs: list[int] = []
+
+    def start(self, _: Callable[[int], None], log: int) -> None:
+        self.logs.append(log)
+
+
+def test_a_round_begins_whenever_the_log_has_grown_by_so_much() -> None:
+    unused: Any = None
+    pool: Any = Started()
+    own = Checkpoints(unused, unused)
+    own._pool = pool
+    for pages, begun in ((999, []), (1000, [0]), (1999, [0]), (2000, [0, 0]), (7, [0, 0])):
+        own._committed(unused, "main", pages)
+        assert pool.logs == begun
+        own._is_running = False  # it moved nothing
+    for pages in (7, 999, 1000):
+        own._committed(unused, "main", pages)
+    assert pool.logs == [0, 0, 2], "one of as many pages as that before is another"
 
 
 async def test_locks_are_kept_until_every_connection_is_closed(

@@ -6,9 +6,11 @@ import io
 import os
 import random
 import tarfile
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import ANY
 
 import pytest
 
@@ -24,13 +26,16 @@ from collective.cli.diagnosis.findings import (
     problem,
     warning,
 )
+from collective.cli.diagnosis.installation import Inspection, Installation, _of_backup
 from collective.core.errors import ExitCode, RejectedError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.certificates import Certified
+from tests.trees.machine import NOBODY
 from tests.worlds import REAL
 
 if TYPE_CHECKING:
     from collective.cli.options import Invocation
+    from collective.rpc.links import Links
 
 DAY_S = 86_400.0
 NOW_S = 1_800_000_000.0
@@ -149,16 +154,112 @@ def test_a_damaged_tar_is_no_backup(tmp_path: Path, kind: str) -> None:
     whole = backup_of(tmp_path, f"whole.tar.{kind}", SNAPSHOT, age_s=0)
     content, chance = whole.read_bytes(), random.Random(2)
     damaged = tmp_path / f"damaged.tar.{kind}"
+    quarter = len(content) // 4
     for number in range(60):
+        flipped = bytearray(content)
+        flipped[chance.randrange(quarter, 3 * quarter)] ^= 1 << chance.randrange(8)
+        damaged.write_bytes(flipped if number % 2 else content[: chance.randrange(3 * quarter)])
+        assert newest_backup(str(damaged), NOW_S) == Backup(str(damaged), ANY, has_snapshot=False)
+    for _ in range(60):  # also where it says how it is compressed
         flipped = bytearray(content)
         for _ in range(3):
             flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
-        damaged.write_bytes(
-            flipped if number % 2 else content[: chance.randrange(len(content) // 2)]
-        )
-        found = newest_backup(str(damaged), NOW_S)
+        damaged.write_bytes(flipped)
+        newest_backup(str(damaged), NOW_S)
+
+
+@pytest.mark.parametrize("size", [b"\x80" + b"\xff" * 11, b"\x80" + b"\0" * 3 + b"\xff" * 8])
+def test_a_header_with_an_impossible_size_is_no_backup(tmp_path: Path, size: bytes) -> None:
+    whole = backup_of(tmp_path, "whole.tar", "data/state", SNAPSHOT, age_s=0)
+    content = bytearray(whole.read_bytes())
+    content[124:136] = size
+    content[148:156] = b"%06o\0 " % (sum(content[:148]) + sum(content[156:512]) + 8 * ord(" "))
+    whole.write_bytes(content)
+    assert newest_backup(str(whole), NOW_S) == Backup(str(whole), ANY, has_snapshot=False)
+
+
+@pytest.mark.parametrize("below", ["data", "2026-11-30/data", "2026-11-30", "."])
+def test_a_copy_that_keeps_times_is_as_old_as_its_newest_snapshot(
+    tmp_path: Path, below: str
+) -> None:
+    snapshots = tmp_path / below / "catalog" / "snapshots"
+    snapshots.mkdir(parents=True)
+    for age_s in (900, 100):
+        snapshot = snapshots / f"catalog-00000001-000000000000{age_s:04x}.db"
+        snapshot.write_bytes(b"a catalogue")
+        os.utime(snapshot, (NOW_S - age_s, NOW_S - age_s))
+    for folder in (snapshots, *snapshots.parents):
+        if folder.is_relative_to(tmp_path):
+            os.utime(folder, (NOW_S - 90 * DAY_S, NOW_S - 90 * DAY_S))
+    found = newest_backup(str(tmp_path), NOW_S)
+    assert found is not None
+    assert (found.age_s, found.has_snapshot) == (100, True)
+
+
+def test_a_link_that_leads_nowhere_hides_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert newest_backup(str(tmp_path), NOW_S) is None
+    whole = backup_of(tmp_path, "whole.tar", SNAPSHOT, age_s=100)
+    assert newest_backup(str(tmp_path), NOW_S) == Backup(str(whole), 100, has_snapshot=True)
+
+
+def test_a_snapshot_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> None:
+    snapshots = (tmp_path / "copy" / SNAPSHOT).parent
+    snapshots.mkdir(parents=True)
+    (snapshots / "catalog-1.db").symlink_to("gone")
+    for path in (tmp_path, tmp_path / "copy"):
+        found = newest_backup(str(path), NOW_S)
         assert found is not None
-        assert number % 2 or found.has_snapshot is False
+        assert not found.has_snapshot
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+def test_a_backup_that_one_may_not_look_at_is_not_judged() -> None:
+    """Else one that only root may read held no snapshot, or was not there."""
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folder is shut to others
+        os.chmod(made, 0o755)
+        for name in ("tars", "shut", "copies"):
+            (Path(made) / name).mkdir()
+        backup = backup_of(Path(made) / "tars", "a.tar.gz", SNAPSHOT, age_s=0)
+        backup.chmod(0o600)
+        copied = (Path(made) / "copies" / "today" / SNAPSHOT).parent
+        copied.mkdir(parents=True)
+        listed = Path(made) / "listed" / SNAPSHOT
+        listed.parent.mkdir(parents=True)
+        listed.write_bytes(b"a catalogue")
+        listed.parent.chmod(0o744)
+        for folder in ("shut", "copies/today/data/catalog"):
+            (Path(made) / folder).chmod(0o700)
+        with NOBODY.acting():
+            for path in ("tars", "tars/a.tar.gz", "shut", "shut/a.tar.gz", "copies", "listed"):
+                with pytest.raises(PermissionError):
+                    newest_backup(f"{made}/{path}", NOW_S)
+            found = _of_backup(f"{made}/shut", NOW_S)
+        assert f"{made}/shut cannot be read as nobody" in found.says
+        assert found.exit_code is ExitCode.PERMISSION_DENIED
+        readable = backup_of(Path(made) / "tars", "older.tar.gz", SNAPSHOT, age_s=100)
+        with NOBODY.acting():  # beside others, such as a file system's lost+found
+            assert newest_backup(f"{made}/tars", NOW_S) == Backup(
+                str(readable), 100, has_snapshot=True
+            )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+async def test_a_backup_that_was_named_is_judged_though_the_data_dir_cannot_be() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        os.chmod(made, 0o755)
+        (Path(made) / "data").mkdir(0o700)
+        settings = Path(made) / "coordinator.toml"
+        folders = f'data_dir = "{made}/data"\ncert_dir = "{made}/certs"\n'
+        settings.write_text(SETTINGS_OF["coordinator"] + folders)
+        links = cast("Links", None)
+        with NOBODY.acting():
+            inspection = Inspection(
+                Installation.of(str(settings), REAL.disk), links, REAL.clock, REAL.disk
+            )
+            found = await inspection.findings(f"{made}/backups")
+    assert [one.check for one in found] == ["clock", "rights", "backup"]
 
 
 def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
@@ -168,7 +269,7 @@ def test_a_copied_data_dir_is_a_backup_and_what_cannot_be_read_is_not_judged(
     repository, copy = tmp_path / "repository", tmp_path / "copy"
     empty.touch()
     other.write_bytes(b"of another program")
-    (repository / "index").mkdir(parents=True)
+    (repository / "snapshots").mkdir(parents=True)
     (copy / SNAPSHOT).parent.mkdir(parents=True)
     (copy / SNAPSHOT).touch()
 
@@ -250,6 +351,45 @@ async def test_a_machine_that_is_server_and_client_is_looked_at_as_both(
     )
     examination = doctor._Examination(cast("Invocation", asked), None, None, None)
     assert [part.rpartition("/")[2] for part, _ in await examination.all([])] == parts
+
+
+SETTINGS_OF = {
+    "node": 'role = "node"\nnode_address = "127.0.0.1:0"\nstorage_capacity = "1GiB"\n',
+    "coordinator": 'role = "coordinator"\nmember_id = "alice"\n'
+    'coordinator_address = "127.0.0.1:0"\n',
+    "unreadable": "no settings",
+}
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (
+            ["node"],
+            "No coordinator was examined here, so nothing is told of the backup at /backups.",
+        ),
+        (["coordinator"], None),
+        (["node", "coordinator"], None),
+        (["node", "unreadable"], None),
+    ],
+)
+async def test_a_backup_of_which_nothing_is_told_is_not_passed_over(
+    roles: list[str], told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with settings stands there; they may be the coordinator's."""
+
+    async def nothing(*_: object) -> list[Finding]:
+        return []
+
+    files = [tmp_path / f"{role}.toml" for role in roles]
+    for file in files:
+        file.write_text(SETTINGS_OF[file.stem])
+    monkeypatch.setattr(connecting, "open_store", lambda _: a_store(is_joined=False))
+    monkeypatch.setattr(Inspection, "findings", nothing)
+    asked = SimpleNamespace(world=REAL, links=None, cert=None, coordinator=None, collective=None)
+    examination = doctor._Examination(cast("Invocation", asked), None, None, "/backups")
+    found = dict(await examination.all([str(file) for file in files]))
+    assert [one.says for one in found.get("backup", ())] == ([told] if told else [])
 
 
 def a_store(*, is_joined: bool) -> SimpleNamespace:

@@ -16,8 +16,9 @@ from collective.model.trust import Phase
 from collective.pki import certificates, pem_files, rotation
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
+from collective.pki.certificates import is_signed_by
 from collective.pki.coordinator_certificate import prepare_coordinator
-from collective.pki.credentials import Credentials, is_signed_by, load_credentials
+from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore, check_link, verify_leaf
 from tests.faults.crashing_disk import CrashingDisk, StoppedError

@@ -9,6 +9,7 @@ import ssl
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -23,9 +24,10 @@ from collective.core.errors import ConflictError, RejectedError
 from collective.core.ids import Domain, NodeId, SpiffeId, SpiffeRole
 from collective.core.units import Address
 from collective.pki import certificates
-from collective.pki.certificates import AUTHORITY_KEY_OID, Certified
+from collective.pki.ca import CertificateAuthority
+from collective.pki.certificates import AUTHORITY_KEY_OID, Certified, is_signed_by
 from collective.pki.revocation import RevocationSet
-from collective.pki.trust import TrustStore, Usage, verify_leaf, verify_pinned
+from collective.pki.trust import TrustStore, Usage, check_link, verify_leaf, verify_pinned
 from tests.unit.pki.forge import ALICE, BOB, NODE_URI, authority, forge, usage
 from tests.worlds import REAL, world_of
 
@@ -171,6 +173,63 @@ def test_step_4_issuer_name_of_another() -> None:
 
 def test_step_4_other_hash_than_sha256() -> None:
     refused(4, forge(CLOCK, CA, algorithm=hashes.SHA512()))
+
+
+def authority_of_another_curve() -> CertificateAuthority:
+    """Return a CA that this program makes for nobody."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    with mock.patch.object(certificates, "_require_p256", lambda key: key):
+        return CertificateAuthority.create(CA.member, ALICE, world_of(CLOCK), key=key)
+
+
+P384_CA = authority_of_another_curve()
+
+
+def test_a_ca_of_another_curve_is_registered_nowhere() -> None:
+    with pytest.raises(RejectedError, match=r"ECDSA P-256"):
+        TrustStore({ALICE: (P384_CA.certificate,)})
+
+
+def test_step_4_ca_of_another_curve_signs_nothing_that_counts_even_if_it_is_registered() -> None:
+    """A CA came in by another check than this one, say; the signature itself is right."""
+    trust = TrustStore({})
+    trust._authorities[ALICE] = (P384_CA.certificate,)
+    with pytest.raises(RejectedError, match=r"ECDSA P-256"):
+        verify_leaf(
+            forge(CLOCK, P384_CA),
+            trust,
+            roles=NODES,
+            usage="server",
+            now_s=CLOCK.wall_s(),
+            revoked=RevocationSet(),
+        )
+
+
+def test_a_link_of_a_ca_of_another_curve_is_none() -> None:
+    later = type(CA).create(CA.member, ALICE, world_of(CLOCK), label="2", after=CA.certificate)
+    for former in (CA, P384_CA):
+        link = former.link(later.certificate)
+        assert is_signed_by(link, former.certificate)
+    check_link(CA.link(later.certificate), later.certificate, CA.certificate, ALICE, CLOCK.wall_s())
+    with pytest.raises(RejectedError, match=r"ECDSA P-256"):
+        check_link(link, later.certificate, P384_CA.certificate, ALICE, CLOCK.wall_s())
+
+
+def test_who_signed_is_told_of_any_kind_of_key_and_hash() -> None:
+    """Of files that are known to be ours; what comes from outside goes through the trust rule."""
+    curve = ec.generate_private_key(ec.SECP384R1()).public_key()
+    leaves = [
+        (forge(CLOCK, CA), CA),
+        (forge(CLOCK, CA, key=curve), CA),
+        (forge(CLOCK, CA, algorithm=hashes.SHA512()), CA),
+        (forge(CLOCK, P384_CA), P384_CA),
+    ]
+    for der, signer in leaves:
+        made = x509.load_der_x509_certificate(der)
+        for one in (CA, P384_CA, BOBS_CA, authority(CLOCK)):
+            assert is_signed_by(made, one.certificate) is (one is signer)
+    nobodys = x509.load_der_x509_certificate(forge(CLOCK, CA, issuer=BOBS_CA.certificate.subject))
+    assert not any(is_signed_by(nobodys, one.certificate) for one in (CA, BOBS_CA))
 
 
 @pytest.mark.parametrize("basic", [None, x509.BasicConstraints(ca=True, path_length=0)])

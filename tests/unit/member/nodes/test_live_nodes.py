@@ -11,7 +11,8 @@ from collective.core.ids import NodeId
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import RIVAL_REMEMBERED_S
 from collective.model.nodes import NodeState, Standing
-from collective.placement.node_choice import Held
+from collective.placement.node_choice import Held, choose
+from collective.placement.quorum import is_quorum
 from tests.unit.member.cluster import CHUNK, GIB, World, instance, record, report
 
 A = NodeId("a")
@@ -129,15 +130,57 @@ def test_room_is_short_where_disks_are_so_full_that_nothing_can_be_written(disk:
     assert not world.table.is_short_of_room(1)
 
 
-def test_room_is_not_short_where_nodes_are_away_or_not_approved() -> None:
-    world = World()
-    world.clock.advance(11.0)
-    world.hear("a")
-    assert not world.table.is_short_of_room(3), "room would bring none back"
-    world.hear("a", "b", "c")
-    fill(world, "a", "b")
-    for name in "ab":
+def stand(world: World, standing: Standing, *names: str) -> None:
+    for name in names:
         live = world.table.get(NodeId(name))
         assert live is not None
-        live.record = replace(live.record, standing=Standing.PROBATION)
+        live.record = replace(live.record, standing=standing)
+
+
+@pytest.mark.parametrize("away_s", [6.0, 11.0])
+def test_room_is_not_short_where_a_node_is_away_that_has_some(away_s: float) -> None:
+    """It may be back in a moment: after a cut of power each takes its time."""
+    world = World()
+    fill(world, "a")
+    world.clock.advance(away_s)
+    fill(world, "a")
+    world.hear("b")
     assert not world.table.is_short_of_room(3)
+    world.clock.advance(600.0)
+    fill(world, "a")
+    assert not world.table.is_short_of_room(3), "room would bring none back"
+    world.hear("b")
+    assert world.table.is_short_of_room(3), "one is lost"
+
+
+@pytest.mark.parametrize("standing", [Standing.PROBATION, Standing.DOUBTED])
+def test_full_disks_of_nodes_that_are_not_approved_count_for_nothing(standing: Standing) -> None:
+    """Their word would end what others store."""
+    world = World()
+    fill(world, "c")
+    stand(world, standing, "c")
+    for copies in (1, 2, 3, 4, 5):
+        assert not world.table.is_short_of_room(copies)
+
+
+@pytest.mark.parametrize(("copies", "is_short"), [(3, False), (4, False), (5, False), (6, True)])
+def test_room_is_not_short_where_nodes_on_probation_make_a_quorum(
+    copies: int, is_short: bool
+) -> None:
+    """Two of five copies may be on such: with five or four copies a write succeeds by two others and one of them."""
+    world = World()
+    world.table.load([record(name) for name in "abcdef"])
+    world.hear(*"abcdef")
+    fill(world, "c", "d")
+    stand(world, Standing.PROBATION, "e", "f")
+    assert world.table.is_short_of_room(copies) is is_short
+    candidates = {one.node: one for one in world.table.candidates()}
+    placed = choose(
+        candidates.values(),
+        length_bytes=1,
+        count=copies,
+        exclude=frozenset(),
+        held=Held(copies),
+        uniform=world.randomness.uniform,
+    )
+    assert is_quorum([candidates[node].standing for node in placed], copies) is not is_short

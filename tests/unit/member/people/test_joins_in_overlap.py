@@ -17,7 +17,7 @@ from collective.model.trust import Phase
 from collective.pki import certificates, rotation
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
-from collective.pki.credentials import is_signed_by
+from collective.pki.certificates import is_signed_by
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.conversions.joining import join_answer_from
 from collective.rpc.gen.collective.v1 import bootstrap as pb
