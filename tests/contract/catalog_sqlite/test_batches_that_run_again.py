@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -72,8 +72,8 @@ class Batches:
 
 
 @pytest.fixture
-async def batches(engines: SqliteEngines) -> AsyncIterator[Batches]:
-    yield Batches(await engines.open())
+async def batches(engines: SqliteEngines) -> Batches:
+    return Batches(await engines.open())
 
 
 async def test_of_a_change_that_fails_nothing_is_left_and_all_others_are_there(
