@@ -44,6 +44,7 @@ class Sizes:
     chunks: int = 250
     file_bytes: int = 1 * GIB
     small_files: int = 1000
+    tree_files: int = 2000
     calls: int = 1000
     entries: int = LIST_ENTRIES
     idle_s: float = 60.0
@@ -57,6 +58,7 @@ QUICK = Sizes(
     chunks=32,
     file_bytes=64 * MIB,
     small_files=50,
+    tree_files=50,
     calls=100,
     entries=300,
     idle_s=2.0,
@@ -121,8 +123,10 @@ def run(folder: Path, sizes: Sizes) -> report.Figures:
         startup = measure_startup(cluster, sizes.rounds)
         member = measure_member(
             cluster,
+            folder / "trees",
             file_bytes=sizes.file_bytes,
             small_files=sizes.small_files,
+            tree_files=sizes.tree_files,
             calls=sizes.calls,
             entries=sizes.entries,
         )

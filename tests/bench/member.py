@@ -29,6 +29,7 @@ from tests.worlds import REAL
 BLOCK_BYTES = 8 << 20
 SMALL_BYTES = 4096
 MARK_BYTES = 8
+TREE_FOLDER_FILES = 100
 LIST_ENTRIES = 10_000
 WARM_OPENS = 40
 COLD_OPENS = 11
@@ -86,6 +87,17 @@ class SmallFileFigures:
     put_16: Latencies
     get_1: Latencies
     get_16: Latencies
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFigures:
+    """A tree of 4 KiB files, 100 in a folder, as ``put``, ``get`` and ``rm -r`` move it: files a second."""
+
+    put_per_s: float
+    unchanged_per_s: float
+    """Put once more, with nothing to send."""
+    get_per_s: float
+    remove_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +314,33 @@ async def _small_files(home: Collective, count: int) -> SmallFileFigures:
     return SmallFileFigures(put_1=put_1, put_16=put_16, get_1=get_1, get_16=get_16)
 
 
+def _grow(tree: Path, files: int) -> None:
+    """Make a tree of ``files`` files in which no two are equal."""
+    base = bytes(payload(SMALL_BYTES))[MARK_BYTES:]
+    for number in range(files):
+        folder = tree / f"folder-{number // TREE_FOLDER_FILES:04}"
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = (1 << 56 | number).to_bytes(MARK_BYTES, "big")
+        (folder / f"file-{number:06}").write_bytes(mark + base)
+
+
+async def _tree(home: Collective, folder: Path, files: int) -> TreeFigures:
+    _grow(folder / "tree", files)
+    rates = []
+
+    async def rate(work: Coroutine[Any, Any, object]) -> None:
+        begin = time.perf_counter()
+        await work
+        rates.append(files / (time.perf_counter() - begin))
+
+    await rate(home.put_tree(str(folder / "tree"), "/bench/tree"))
+    await rate(home.put_tree(str(folder / "tree"), "/bench/tree"))
+    await rate(home.get_tree("/bench/tree", str(folder / "got")))
+    await rate(home.remove("/bench/tree", recursive=True))
+    assert sum(path.is_file() for path in (folder / "got").rglob("*")) == files
+    return TreeFigures(*rates)
+
+
 async def _metadata(home: Collective, calls: int, entries: int) -> MetadataFigures:
     await home.mkdir("/bench/list", parents=True)
     await timed(
@@ -325,13 +364,24 @@ class MemberFigures:
 
     whole: WholeFileFigures
     small: SmallFileFigures
+    tree: TreeFigures
     metadata: MetadataFigures
 
 
 def measure_member(
-    cluster: Cluster, *, file_bytes: int, small_files: int, calls: int, entries: int
+    cluster: Cluster,
+    folder: Path,
+    *,
+    file_bytes: int,
+    small_files: int,
+    tree_files: int,
+    calls: int,
+    entries: int,
 ) -> MemberFigures:
-    """Run every measurement of this module but the idle one on a started member."""
+    """Run every measurement of this module but the idle one on a started member.
+
+    A local tree is made in ``folder``.
+    """
     certs = cluster.cert_dir("coordinator")
     base = certs / "coordinators" / f"{cluster.member}-coordinator"
     credentials = load_credentials(
@@ -346,7 +396,8 @@ def measure_member(
         async with connect() as home:
             whole = await _whole_file(cluster, connect, home, file_bytes)
             small = await _small_files(home, small_files)
+            tree = await _tree(home, folder, tree_files)
             metadata = await _metadata(home, calls, entries)
-        return MemberFigures(whole, small, metadata)
+        return MemberFigures(whole, small, tree, metadata)
 
     return uvloop.run(run())

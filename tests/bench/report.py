@@ -11,6 +11,8 @@ from tests.bench.startup import Timing
 
 TAHOE = {"write": 31.0, "read": 83.0, "put_1": 39.0, "get_1": 75.0, "put_16": 42.0, "get_16": 95.0}
 """Tahoe-LAFS 1.20, three copies, not flushed, on such a machine: MB/s and files/s."""
+TREE_FILES, TREE_UNCHANGED_S, TREE_REMOVED_S = 100_000, 15.0, 10.0
+"""A tree so large is to be put again, with nothing to send, and removed in so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Row:
 
 def _least(what: str, value: float, unit: str, ratio: float, of: str, goal: float) -> Row:
     return Row(what, f"{value:.0f} {unit}", f"{ratio:.2f} {of}", f">= {goal:g} {of}", ratio >= goal)
+
+
+def _at_least(what: str, per_s: float, goal: float) -> Row:
+    return Row(what, f"{per_s:.0f} /s", "", f">= {goal:.0f} /s", per_s >= goal)
 
 
 def _most(what: str, value: float, unit: str, goal: float, digits: int = 1) -> Row:
@@ -109,6 +115,7 @@ def rows(figures: Figures) -> list[Row]:
     c, w = figures.tls_mb_s, figures.write_bound_mb_s
     node, member, bare, idle = figures.one_node, figures.member, figures.bare, figures.idle
     whole, small, metadata = member.whole, member.small, member.metadata
+    tree = member.tree
     put_ratio = small.put_1.p50_ms / figures.small_put_alone_ms
     return [
         _fact("C: TLS 1.3, blocking sockets", f"{c:.0f} MB/s", _spread(figures.tls_all_mb_s)),
@@ -162,6 +169,16 @@ def rows(figures: Figures) -> list[Row]:
             "4 KiB get, 16 at once", small.get_16.per_s, "/s",
             small.get_16.per_s / bare.unary_per_s, "grpclib", 1.2,
         ),
+        _least(
+            "4 KiB files, put of a tree", tree.put_per_s, "/s",
+            tree.put_per_s / bare.unary_per_s, "grpclib", 0.8,
+        ),
+        _least(
+            "4 KiB files, get of a tree", tree.get_per_s, "/s",
+            tree.get_per_s / bare.unary_per_s, "grpclib", 1.6,
+        ),
+        _at_least("put of a tree that is there, files", tree.unchanged_per_s, TREE_FILES / TREE_UNCHANGED_S),
+        _at_least("rm -r of a tree, files", tree.remove_per_s, TREE_FILES / TREE_REMOVED_S),
         _least(
             "stat, 16 at once", metadata.stat_16.per_s, "/s",
             metadata.stat_16.per_s / bare.unary_per_s, "grpclib", 0.7,

@@ -435,7 +435,7 @@ def _of_backup(path: str, now_s: float) -> Finding:
         return problem("backup", says, "tar data dir and cert dir there, also by a timer")
     says = f"The newest backup, {newest.path}, is {machine.span(max(0.0, newest.age_s))} old"
     if newest.has_snapshot is False:
-        says = f"What was looked into at {path} holds no snapshot of a catalogue that is whole."
+        says = f"Nothing at {path} holds a whole snapshot of a catalogue."
         return problem("backup", says, "take another of the coordinator's whole data dir")
     if newest.has_snapshot is None:
         says += "; what is in it cannot be seen from here"
