@@ -15,6 +15,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class _Found:
     rows: list[report.Row] = dataclasses.field(default_factory=list)
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     passed_over: list[str] = dataclasses.field(default_factory=list)
+    failed: list[str] = dataclasses.field(default_factory=list)
+    """Sections that ended by an error; what the others found stands."""
 
 
 def _files(folder: Path, sizes: Sizes, _: FarLink | None) -> tuple[Any, list[report.Row]]:
@@ -128,7 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="collective-bench-", dir=options.dir) as folder:
         found = _run(Path(folder), sizes, options.only, why_no_link)
     _tell(report.text_of(found.rows) + ".")
-    for sentence in found.passed_over:
+    for sentence in (*found.passed_over, *found.failed):
         _tell(sentence)
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"peers-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -140,12 +143,13 @@ def main() -> None:
         "figures": found.figures,
         "rows": [dataclasses.asdict(row) for row in found.rows],
         "passed_over": found.passed_over,
+        "failed": found.failed,
     }
     out.write_text(json.dumps(content, indent=2))
     _tell(f"JSON: {out}")
-    short = report.missed(found.rows)
-    if options.check and short:
-        sys.exit("\n".join(short))
+    short = report.missed(found.rows) if options.check else []
+    if short or found.failed:
+        sys.exit("\n".join((*short, *found.failed)))
 
 
 def _run(folder: Path, sizes: Sizes, only: list[str], why_no_link: str) -> _Found:
@@ -160,7 +164,12 @@ def _run(folder: Path, sizes: Sizes, only: list[str], why_no_link: str) -> _Foun
             if link is None and name in NEED_LINK:
                 found.passed_over.append(f"'{name}' was not measured: it {why_no_link}.")
                 continue
-            figures, rows = SECTIONS[name](folder / name, sizes, link)
+            try:
+                figures, rows = SECTIONS[name](folder / name, sizes, link)
+            except Exception as error:  # noqa: BLE001 - minutes of other sections are not lost by it
+                traceback.print_exc()
+                found.failed.append(f"'{name}' failed: {error}")
+                continue
             found.figures[name] = figures
             found.rows += rows
     return found

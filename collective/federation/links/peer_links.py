@@ -47,8 +47,8 @@ from collective.rpc.peer_word import PeerWord
 from collective.rpc.remote.peering import RemoteIntroduction, exchange_over, grants_over
 from collective.rpc.tls.unverified_gate import UnverifiedGate
 
-EXCHANGE_S: Final = 2.0
-EXCHANGE_TIMEOUT_S: Final = 2.5
+EXCHANGE_S: Final = 2.5
+EXCHANGE_TIMEOUT_S: Final = 2.0
 OWN_MOST_S: Final = 10.0
 """Between two exchanges that this end begins with a peer that is there."""
 GRANTS_TIMEOUT_S: Final = 5.0
