@@ -37,7 +37,10 @@ def git(repository: Path, *arguments: str) -> str:
 
 
 def committed_tree(folder: Path, *, ci: str) -> Path:
-    """Commit what is tested to a new repository, with ``ci`` for what CI does; skips without git."""
+    """Commit what is tested to a new repository, with ``ci`` for what CI does; skips without git.
+
+    Something new is there to be released, also where the tree is a release itself.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -51,6 +54,10 @@ def committed_tree(folder: Path, *, ci: str) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / ".ci" / "run").write_text(ci)
+    changelog = folder / "CHANGELOG.md"
+    told = changelog.read_text()
+    if "## Unreleased" not in told:
+        changelog.write_text(told.replace("\n## ", "\n## Unreleased\n\n- Something new.\n\n## ", 1))
     git(folder, "init", "--quiet", "--initial-branch", "main")
     commit(folder, "all of it")
     return folder
