@@ -128,7 +128,10 @@ class Transaction:
                 return
 
     def run(self, sql: str, *params: Any) -> apsw.Cursor:
-        """Execute one statement."""
+        """Execute one statement.
+
+        One with RETURNING goes through :meth:`all`: until it is read to its end, no change is counted.
+        """
         return self.db.execute(sql, params)
 
     def one(self, sql: str, *params: Any) -> Any:
