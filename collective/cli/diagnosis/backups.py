@@ -10,8 +10,10 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import stat
 import tarfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -59,13 +61,12 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
         return None
     if _is_data_dir(path):
         return Backup(path, now_s - _changed_s(path), _has_snapshot_below(path))
-    ages_s = {
-        one: now_s - _changed_s(one) for one in there if os.path.isfile(one) or os.path.isdir(one)
-    }
+    return _newest_of(there, now_s)
+
+
+def _newest_of(there: Sequence[str], now_s: float) -> Backup | None:
+    ages_s, shut = _ages_s(there, now_s)
     newest = sorted(ages_s, key=lambda one: ages_s[one])
-    if not newest:
-        return None
-    shut: PermissionError | None = None
     for one in newest[:_LOOKED_INTO_MAX]:
         try:
             has = _has_snapshot_below(one) if os.path.isdir(one) else _holds_snapshot(one)
@@ -76,12 +77,38 @@ def newest_backup(path: str, now_s: float) -> Backup | None:
             return Backup(one, ages_s[one], has_snapshot=True)
     if shut is not None:
         raise shut
+    if not newest:
+        return None
     has_tar = any(one.endswith(_TAR) for one in newest)
     return Backup(newest[0], ages_s[newest[0]], False if has_tar else None)
 
 
+def _ages_s(there: Sequence[str], now_s: float) -> tuple[dict[str, float], PermissionError | None]:
+    """Return how old each file and folder is, and the first error where one cannot be seen."""
+    ages_s: dict[str, float] = {}
+    shut: PermissionError | None = None
+    for one in there:
+        try:
+            if _may_be_one(one):
+                ages_s[one] = now_s - _changed_s(one)
+        except PermissionError as error:
+            shut = shut or error
+    return ages_s, shut
+
+
 def _is_data_dir(path: str) -> bool:
     return any(os.path.isdir(os.path.join(path, catalog)) for catalog in _CATALOGS)
+
+
+def _may_be_one(path: str) -> bool:
+    """Tell whether a file or a folder is there; PermissionError where that cannot be seen."""
+    try:
+        kind = os.stat(path).st_mode
+    except PermissionError:
+        raise
+    except OSError:  # it leads nowhere, or has just gone
+        return False
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
 
 
 def _changed_s(path: str) -> float:

@@ -36,8 +36,8 @@ WAITING_MAX: Final = 64
 """Calls to one peer that wait for one of these to end."""
 WAITS_MAX: Final = 64
 """Calls to one peer that wait there for something to change."""
-CONNECT_TIMEOUT_S: Final = 2.0
-"""For each address."""
+CONNECT_TIMEOUT_S: Final = 1.5
+"""For each address: over before the exchange is, else nothing says which one was silent."""
 ASKED_EARLY_S: Final = 30.0
 """How often a peer that is away, but calls, is looked for before its time."""
 

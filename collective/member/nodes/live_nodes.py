@@ -312,7 +312,7 @@ class LiveNodes:
         takes: list[Standing] = [
             live.record.standing
             for node, live in self._nodes.items()
-            if states[node] in _MAY_TAKE and _has_room(live)
+            if states[node] in _MAY_TAKE and not live.record.draining and _has_room(live)
         ]
         full: list[Standing] = [
             live.record.standing

@@ -436,3 +436,20 @@ async def test_a_node_behind_or_at_this_catalogue_is_not_brought_back(catalog: C
     for held in (own, replace(own, sequence=own.sequence - 1, life="ab" * 16)):
         with pytest.raises(ConflictError, match="nothing to adopt"):
             await catalog.restores.adopt(OPERATOR, None, obeyed={NODES[0]: held}, claims=())
+
+
+async def test_an_adoption_that_is_refused_leaves_no_numbers_out(catalog: Catalog) -> None:
+    """Else those of the lost future that it left out seemed to have been given out here."""
+    await enrol(catalog)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    given = [copy.generation for copy in await catalog.copies.stored(chunk("a"))]
+    now = await catalog.restores.position()
+    obeyed = {NODES[0]: replace(now, epoch=now.epoch + 1)}
+    named = frozenset(NODES[:2])
+    with pytest.raises(ConflictError):  # a node that is known by now
+        await catalog.restores.adopt(OPERATOR, named, obeyed=obeyed, claims=[claim(NODES[1])])
+    await catalog.restores.adopt(OPERATOR, named, obeyed=obeyed, claims=())
+    [lost] = foreign("lost", generation=1 + max(given))
+    assert list(await told(catalog, [lost])) == [], "it would be deleted"
+    assert await held(catalog) == lost.stored_length

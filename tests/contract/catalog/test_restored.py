@@ -10,6 +10,7 @@ import pytest
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import Settled
 from collective.core.clock import ManualClock
+from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Position
@@ -204,3 +205,25 @@ async def test_a_backup_that_is_restored_twice_gives_out_no_number_of_the_first_
     page = [CopyKey(chunk("b"), copy.generation, LENGTH)]
     assert list(await old.copies.compare_inventory(copy.node, page, after=b"", last=True)) == []
     assert await quarantined(old) == LENGTH, "it is of a lost future, and no orphan of ours"
+
+
+async def test_copies_of_a_lost_future_are_kept_though_a_change_failed_beside_the_discovery(
+    ready: Catalog, engines: Engines
+) -> None:
+    """Both ran twice, and what was left out the first time seemed to have been given out here."""
+    now = await ready.restores.position()
+    later = dataclasses.replace(now, sequence=now.sequence + 1_000_000)
+    next_generation = 1 + max((await generations(ready)).values())
+    async with engines.held_up(ready) as ask:
+        discovery = await ask(ready.restores.observe(later))
+        upload = await ask(begin(ready, "/d/g", "b", nodes=()))
+    assert await discovery
+    with pytest.raises(NotEnoughCopiesError):
+        await upload
+    lost = CopyKey(chunk("lost"), Generation(next_generation), LENGTH)
+    held = [CopyKey(chunk("a"), (await generations(ready))[A], LENGTH), lost]
+    held.sort(key=lambda copy: copy.chunk)
+    told = await ready.copies.compare_inventory(A, held, after=b"", last=True)
+    assert list(told) == [], "it would be deleted"
+    [record] = [one for one in await ready.nodes.list() if one.node == A]
+    assert record.quarantined_bytes == LENGTH

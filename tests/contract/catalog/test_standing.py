@@ -7,11 +7,17 @@ import pytest
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import IssuedCertificate
 from collective.core.clock import ManualClock
-from collective.core.errors import NotFoundError, PermissionDeniedError
+from collective.core.errors import (
+    NoSpaceError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from collective.core.ids import NodeId, SpiffeId
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.people import Invite, InviteKind
+from collective.model.writing import Attributes
 from collective.placement.healing import held_by_standing
 from collective.placement.node_choice import Held
 from tests.contract.catalog.engines import Engines
@@ -20,6 +26,7 @@ from tests.contract.catalog.world import (
     DOMAIN,
     NODES,
     OPERATOR,
+    begin,
     chunk,
     claim,
     data_of,
@@ -41,8 +48,14 @@ async def join(
     catalog: Catalog, clock: ManualClock, name: str, *, approves: bool = False
 ) -> NodeRecord:
     """Redeem a fresh code as the node ``name``."""
+    stored = await catalog.codes.add(OPERATOR, code_for(name, clock, approves=approves))
+    await catalog.codes.redeem(stored.id, name.encode().ljust(32, b"."), issued(name))
+    return await node(catalog, name)
+
+
+def code_for(name: str, clock: ManualClock, *, approves: bool = False) -> Invite:
     now_s = clock.wall_s()
-    code = Invite(
+    return Invite(
         f"code-{name}-{now_s}",
         InviteKind.NODE,
         b"v" * 32,
@@ -52,14 +65,11 @@ async def join(
         OPERATOR.principal,
         approves=approves,
     )
-    stored = await catalog.codes.add(OPERATOR, code)
+
+
+def issued(name: str) -> IssuedCertificate:
     identity = SpiffeId.node(DOMAIN, NodeId(name))
-    await catalog.codes.redeem(
-        stored.id,
-        name.encode().ljust(32, b"."),
-        IssuedCertificate(identity, f"serial-{name}", 10**15, b""),
-    )
-    return await node(catalog, name)
+    return IssuedCertificate(identity, f"serial-{name}", 10**15, b"")
 
 
 async def node(catalog: Catalog, name: str) -> NodeRecord:
@@ -249,3 +259,32 @@ async def test_placement_is_told_the_copies_that_there_are_by_standing(
     facts = await facts_of(catalog, frozenset(NODES), frozenset())
     (short,) = await look(catalog, facts)
     assert held_by_standing(short, facts) == Held(3, approved=2, on_probation=0)
+
+
+async def test_a_file_that_was_refused_ends_no_founding(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    path = p("/q")
+    await catalog.datastores.create(OPERATOR, path, copies=0, quota_bytes=1, owner=None)
+    with pytest.raises(NoSpaceError):
+        await catalog.names.make_link(OPERATOR, p("/q/link"), b"there", Attributes(), ANY)
+    assert (await join(catalog, clock, "first")).standing is Standing.APPROVED
+
+
+async def test_a_node_that_joined_before_the_first_file_is_approved_though_a_change_failed_beside(
+    catalog: Catalog, clock: ManualClock, engines: Engines
+) -> None:
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await enrol(catalog)
+    code = await catalog.codes.add(OPERATOR, code_for("early", clock))
+    async with engines.held_up(catalog) as ask:
+        joining = await ask(
+            catalog.codes.redeem(code.id, b"early".ljust(32, b"."), issued("early"))
+        )
+        link = await ask(catalog.names.make_link(OPERATOR, p("/d/l"), b"t", Attributes(), ANY))
+        upload = await ask(begin(catalog, "/d/g", "b", nodes=()))
+    await joining
+    await link
+    with pytest.raises(NotEnoughCopiesError):
+        await upload
+    assert (await node(catalog, "early")).standing is Standing.APPROVED

@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.store.writer import WARY_BATCHES, Transaction
+from collective.catalog.sqlite.store.writer import STEP_MAX_S, WARY_BATCHES, Transaction
+from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, InternalError
 from tests.contract.catalog.engines import SqliteEngines
 
@@ -172,3 +174,30 @@ async def test_a_caller_who_left_before_the_second_run_changes_nothing(batches: 
     found = await asyncio.gather(leaving[0], fails, return_exceptions=True)
     assert isinstance(found[0], asyncio.CancelledError)
     assert await batches.there() == []
+
+
+async def test_a_batch_that_runs_again_holds_the_writer_for_50_ms_at_most(
+    batches: Batches, engines: SqliteEngines, clock: ManualClock
+) -> None:
+    catalog, work_s = batches.catalog, list[float]()
+    order: list[int] = []
+
+    def slow(tx: Transaction, number: int) -> None:
+        clock.advance(0.6 * STEP_MAX_S)
+        tx.run("UPDATE state SET next_node = next_node + 1")
+        if number == 3:
+            raise ConflictError("late")
+        order.append(number)
+
+    def observe(phase: str, seconds: float) -> None:
+        work_s.extend([seconds] if phase == "work" else [])
+
+    async with engines.held_up(catalog) as ask:
+        catalog._engine.writer.observe = observe
+        changes = [
+            await ask(catalog._engine.change(partial(slow, number=number))) for number in range(20)
+        ]
+    found = await asyncio.gather(*changes, return_exceptions=True)
+    assert [number for number, one in enumerate(found) if one is not None] == [3]
+    assert order == [0, 1, 2, 0, 1, 2, *range(4, 20)], "each keeps its turn"
+    assert 0.024 < max(work_s) <= 0.05

@@ -219,7 +219,7 @@ def test_a_backup_that_one_may_not_look_at_is_not_judged() -> None:
     """Else one that only root may read held no snapshot, or was not there."""
     with tempfile.TemporaryDirectory() as made:  # pytest's own folder is shut to others
         os.chmod(made, 0o755)
-        for name in ("tars", "shut", "copies"):
+        for name in ("tars", "shut", "copies", "names"):
             (Path(made) / name).mkdir()
         backup = backup_of(Path(made) / "tars", "a.tar.gz", SNAPSHOT, age_s=0)
         backup.chmod(0o600)
@@ -229,10 +229,20 @@ def test_a_backup_that_one_may_not_look_at_is_not_judged() -> None:
         listed.parent.mkdir(parents=True)
         listed.write_bytes(b"a catalogue")
         listed.parent.chmod(0o744)
+        backup_of(Path(made) / "names", "a.tar", SNAPSHOT, age_s=0)
+        (Path(made) / "names").chmod(0o744)
         for folder in ("shut", "copies/today/data/catalog"):
             (Path(made) / folder).chmod(0o700)
         with NOBODY.acting():
-            for path in ("tars", "tars/a.tar.gz", "shut", "shut/a.tar.gz", "copies", "listed"):
+            for path in (
+                "tars",
+                "tars/a.tar.gz",
+                "shut",
+                "shut/a.tar.gz",
+                "copies",
+                "listed",
+                "names",
+            ):
                 with pytest.raises(PermissionError):
                     newest_backup(f"{made}/{path}", NOW_S)
             found = _of_backup(f"{made}/shut", NOW_S)

@@ -50,6 +50,8 @@ WARY_BATCHES: Final = 16
 """Batches with savepoints after one that had to be run again: where many changes fail, few run twice."""
 STEP_MAX_S = 0.010
 """Work after which an operation on many items leaves the rest to another transaction."""
+RUN_AGAIN_MAX_S: Final = 0.040
+"""Work of both runs after which a batch that is run again is committed: one more step makes it 50 ms."""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,10 @@ class Transaction:
                 return
 
     def run(self, sql: str, *params: Any) -> apsw.Cursor:
-        """Execute one statement."""
+        """Execute one statement.
+
+        One with RETURNING goes through :meth:`all`: until it is read to its end, no change is counted.
+        """
         return self.db.execute(sql, params)
 
     def one(self, sql: str, *params: Any) -> Any:
@@ -407,26 +412,29 @@ class Writer:
 
     def _run(self, batch: Sequence[_Job]) -> _Ran:
         """Run ``batch`` in a transaction, which stays open."""
+        began_s = self._clock.monotonic_s()
         if self._wary > 0:
             self._wary -= 1
-            return self._run_all(batch, apart=True)
+            return self._run_all(batch, began_s + BATCH_MAX_S, apart=True)
         try:
-            return self._run_all(batch, apart=False)
+            return self._run_all(batch, began_s + BATCH_MAX_S, apart=False)
         except _LeftoverError:
-            self._db.execute("ROLLBACK")  # numbers given out are left out: nobody has seen them
+            self._db.execute("ROLLBACK")
+        self._is_counting_anew = True
         for job in batch:
             job.undo()
         self._wary = WARY_BATCHES
-        return self._run_all(batch, apart=True)
+        return self._run_all(batch, began_s + RUN_AGAIN_MAX_S, apart=True)
 
-    def _run_all(self, batch: Sequence[_Job], *, apart: bool) -> _Ran:
+    def _run_all(self, batch: Sequence[_Job], until_s: float, *, apart: bool) -> _Ran:
         """Run one job after the other (``apart``: each in a savepoint) in a new transaction.
+
+        None is begun at ``until_s`` or later, but for the first.
 
         Raises:
             _LeftoverError: a job that is not apart raised, and others before it have written too.
         """
         self._begin()
-        began_s = self._clock.monotonic_s()
         ran = _Ran(0, self.book, Deltas(), has_changed=False)
         for job in batch:
             if self._is_ending:
@@ -434,7 +442,7 @@ class Writer:
             if not job.future.cancelled():  # else its caller has gone before it began
                 self._run_one(job, ran, apart=apart)
             ran.tried += 1
-            if self._clock.monotonic_s() - began_s >= BATCH_MAX_S:
+            if self._clock.monotonic_s() >= until_s:
                 break
         return ran
 
@@ -482,8 +490,14 @@ class Writer:
         return None
 
     def _attempt(self, job: _Job, book: GrantBook) -> Transaction | None:
-        """Run one job; None where it raised, and may have left something."""
-        transaction = Transaction(self._db, self._clock, self._counters, book)
+        """Run one job; None where it raised, and may have left something.
+
+        Numbers that it was given are then given to the next: else some of a lost future, left out by it and
+        undone, would seem to have been given out here, and a file to have been committed.
+        """
+        counters = self._counters
+        version, generation = counters.next_version, counters.next_generation
+        transaction = Transaction(self._db, self._clock, counters, book)
         job.transaction = transaction
         try:
             job.result = job.operation(transaction)
@@ -495,7 +509,10 @@ class Writer:
             raise  # the whole transaction may be gone
         except Exception as error:  # noqa: BLE001 - the edge of the task: it goes to the caller
             job.error = error
-        return transaction if job.error is None else None
+        if job.error is None:
+            return transaction
+        counters.next_version, counters.next_generation = version, generation
+        return None
 
     def _count(self, deltas: Deltas) -> None:
         self._counters.sequence += 1

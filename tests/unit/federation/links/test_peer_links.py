@@ -25,8 +25,10 @@ from collective.core.paths import FilePath
 from collective.federation.exchange.exchanging import PeerWords
 from collective.federation.exchange.own_record import OwnRecord
 from collective.federation.links import peer_links
+from collective.federation.links.peer_link import CONNECT_TIMEOUT_S
 from collective.federation.links.peer_links import (
     EXCHANGE_S,
+    EXCHANGE_TIMEOUT_S,
     OWN_MOST_S,
     PROBE_MOST_S,
     TICK_S,
@@ -39,6 +41,7 @@ from collective.model.peers import PeerState, Reach
 from collective.model.rights import Right
 from collective.pki.bundle import SignedBundle, open_bundle, sign_bundle
 from collective.pki.revocation import RevocationSet
+from collective.rpc.client.connect import STAGGER_S
 from collective.rpc.conversions.peering import (
     grants_message,
     grants_there_from,
@@ -201,6 +204,11 @@ async def test_bundles_are_told_until_the_other_has_them_and_then_no_more(
     answer = await one.links.answer(BOB, word(None, sequence))
     assert answer.bundle is None
     assert (await one.links.answer(BOB, word(None, before))).bundle == signed
+
+
+def test_an_address_that_is_silent_is_named_before_the_exchange_ends() -> None:
+    """Else the operator reads "No answer within 2 s." of a peer, and not where it was looked for."""
+    assert CONNECT_TIMEOUT_S + STAGGER_S < EXCHANGE_TIMEOUT_S
 
 
 async def test_a_dead_peer_is_away_at_once_and_asked_less_and_less_often(

@@ -153,6 +153,16 @@ def test_room_is_not_short_where_a_node_is_away_that_has_some(away_s: float) -> 
     assert world.table.is_short_of_room(3), "one is lost"
 
 
+@pytest.mark.parametrize("away_s", [0.0, 6.0, 11.0])
+def test_a_node_that_is_drained_takes_nothing_whether_it_is_there_or_away(away_s: float) -> None:
+    world = World()
+    world.table.load([record("a"), record("b"), replace(record("c"), draining=True)])
+    world.clock.advance(away_s)
+    fill(world, "a")
+    world.hear("b")
+    assert world.table.is_short_of_room(3)
+
+
 @pytest.mark.parametrize("standing", [Standing.PROBATION, Standing.DOUBTED])
 def test_full_disks_of_nodes_that_are_not_approved_count_for_nothing(standing: Standing) -> None:
     """Their word would end what others store."""
