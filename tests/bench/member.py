@@ -314,18 +314,18 @@ async def _small_files(home: Collective, count: int) -> SmallFileFigures:
     return SmallFileFigures(put_1=put_1, put_16=put_16, get_1=get_1, get_16=get_16)
 
 
-def _grow(tree: Path, files: int) -> None:
-    """Make a tree of ``files`` files in which no two are equal."""
+def grow_tree(tree: Path, files: int, *, in_folder: int) -> None:
+    """Make a local tree of ``files`` files of 4 KiB, no two of them equal, ``in_folder`` in each folder."""
     base = bytes(payload(SMALL_BYTES))[MARK_BYTES:]
     for number in range(files):
-        folder = tree / f"folder-{number // TREE_FOLDER_FILES:04}"
+        folder = tree / f"folder-{number // in_folder:04}"
         folder.mkdir(parents=True, exist_ok=True)
         mark = (1 << 56 | number).to_bytes(MARK_BYTES, "big")
         (folder / f"file-{number:06}").write_bytes(mark + base)
 
 
 async def _tree(home: Collective, folder: Path, files: int) -> TreeFigures:
-    _grow(folder / "tree", files)
+    grow_tree(folder / "tree", files, in_folder=TREE_FOLDER_FILES)
     rates = []
 
     async def rate(work: Coroutine[Any, Any, object]) -> None:

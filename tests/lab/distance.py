@@ -31,7 +31,7 @@ from tests.bench.ceiling import tls_context
 from tests.bench.certificates import BenchCertificates, make_certificates
 from tests.bench.federation.distance import received_mb_s, serve_sender
 from tests.bench.federation.files import MIB, median_ratio, read_mb_s
-from tests.bench.member import Synthetic
+from tests.bench.member import Synthetic, grow_tree
 from tests.integration.federation.no_nodes import NoNodes
 from tests.lab.houses import LOSS, ONE_WAY_S, Lab, running_lab
 from tests.lab.network import Host, why_not
@@ -40,7 +40,6 @@ from tests.worlds import REAL
 T = TypeVar("T")
 
 FAR: Final = "/@home.bob/shared"
-SMALL_BYTES: Final = 4096
 TCP, TLS = "one TCP connection", "one TLS connection"
 LEAST: Final = 0.8
 
@@ -141,10 +140,7 @@ def _sender(
 
 def trees(lab: Lab, folder: Path, *, files: int) -> Iterator[str]:
     """Move a tree of small files each way; yield a line for each."""
-    for number in range(files):
-        path = folder / "tree" / f"{number // 50}" / f"{number}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(number.to_bytes(4, "big") * (SMALL_BYTES // 4))
+    grow_tree(folder / "tree", files, in_folder=50)
     mine, far = "/shared/tree", f"{FAR}/tree"
     local = str(folder / "tree")
     ways: list[tuple[str, Callable[[Collective], Awaitable[object]]]] = [

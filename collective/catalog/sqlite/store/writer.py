@@ -392,7 +392,7 @@ class Writer:
         is_saving = False
         began_s = self._clock.monotonic_s()
         try:
-            ran = self._run(batch)
+            ran = self._run(batch, began_s)
             if ran.has_changed:
                 self._count(ran.deltas)
                 self._store_counters()
@@ -410,9 +410,8 @@ class Writer:
             return batch
         return batch[: ran.tried]
 
-    def _run(self, batch: Sequence[_Job]) -> _Ran:
-        """Run ``batch`` in a transaction, which stays open."""
-        began_s = self._clock.monotonic_s()
+    def _run(self, batch: Sequence[_Job], began_s: float) -> _Ran:
+        """Run ``batch``, which began at ``began_s``, in a transaction, which stays open."""
         if self._wary > 0:
             self._wary -= 1
             return self._run_all(batch, began_s + BATCH_MAX_S, apart=True)
