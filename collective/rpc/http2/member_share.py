@@ -28,6 +28,11 @@ FOREIGN_WRITE_BYTES: Final = 64 * KIB
 """What one connection may have before it that it has not taken, when more is to be sent,"""
 FOREIGN_UNREAD_MAX_BYTES: Final = 192 * KIB
 """and at most: one that lets more pile up is cut off."""
+WIDE_STREAMS_MAX: Final = 8
+"""Chunk streams of one member that may have more before them, so that payload goes out in pieces as large as
+those of the own people's: pieces of FOREIGN_WRITE_BYTES cost a tenth of the rate."""
+WIDE_UNREAD_MAX_BYTES: Final = 384 * KIB
+"""What each of these may have before it at most."""
 
 
 class MemberShare:

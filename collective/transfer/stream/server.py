@@ -27,7 +27,12 @@ from collective.rpc.gen.collective.v1.transfer import (
     SignedTicket,
     Ticket,
 )
-from collective.rpc.http2.member_share import FOREIGN_UNREAD_MAX_BYTES, FOREIGN_WRITE_BYTES
+from collective.rpc.http2.member_share import (
+    FOREIGN_UNREAD_MAX_BYTES,
+    FOREIGN_WRITE_BYTES,
+    WIDE_STREAMS_MAX,
+    WIDE_UNREAD_MAX_BYTES,
+)
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits
@@ -64,6 +69,8 @@ FOREIGN_REQUESTS_MAX: Final = 16
 FOREIGN_WRITES: Final = WriteBounds(
     FOREIGN_WRITE_BYTES, FOREIGN_UNREAD_MAX_BYTES, piece_bytes=FOREIGN_WRITE_BYTES
 )
+WIDE_FOREIGN_WRITES: Final = WriteBounds(FOREIGN_WRITE_BYTES, WIDE_UNREAD_MAX_BYTES)
+"""Of the first WIDE_STREAMS_MAX connections that a member has open at once."""
 _log = structlog.get_logger(__name__)
 
 
@@ -120,7 +127,7 @@ class ChunkServer:
     def protocol(self, peer: SpiffeId) -> asyncio.BufferedProtocol:
         """Return the protocol for a new connection whose certificate proved to be ``peer``."""
         served = _ServerConnection(
-            peer, self._serving, self._tasks, self._forget, self._is_draining
+            peer, self._bounds(peer), self._serving, self._tasks, self._forget, self._is_draining
         )
         self._connections.add(served)
         if self._draining:
@@ -140,6 +147,17 @@ class ChunkServer:
         await self._serving.client.close()
         await self._serving.storing.close(self._serving.limits.store_s)
 
+    def _bounds(self, peer: SpiffeId) -> WriteBounds:
+        """Return what may wait on a new connection of ``peer``, given those that its member has."""
+        member = peer.trust_domain
+        if member == self._serving.identity.trust_domain:
+            return WriteBounds()
+        wide = sum(
+            one.bounds is WIDE_FOREIGN_WRITES and one.peer.trust_domain == member
+            for one in self._connections
+        )
+        return WIDE_FOREIGN_WRITES if wide < WIDE_STREAMS_MAX else FOREIGN_WRITES
+
     def _forget(self, served: _ServerConnection) -> None:
         self._connections.discard(served)
 
@@ -157,15 +175,17 @@ class _ServerConnection:
     def __init__(
         self,
         peer: SpiffeId,
+        bounds: WriteBounds,
         serving: Serving,
         tasks: TaskScope,
         forget: Callable[[_ServerConnection], None],
         draining: Callable[[], bool],
     ) -> None:
         self._is_foreign = peer.trust_domain != serving.identity.trust_domain
-        self.connection = ChunkConnection(FOREIGN_WRITES if self._is_foreign else None)
+        self.bounds = bounds
+        self.connection = ChunkConnection(bounds)
         self.connection.handler = self
-        self._peer = peer
+        self.peer = peer
         self._serving = serving
         self._tasks = tasks
         self._forget = forget
@@ -235,7 +255,7 @@ class _ServerConnection:
         except CollectiveError as error:
             refusals = self._serving.refusals
             if refusals is not None and isinstance(error, TicketRefusedError):
-                refusals.ticket(self._peer, self.connection.source, error, trace)
+                refusals.ticket(self.peer, self.connection.source, error, trace)
             self._refuse(frame.request_id, error, trace)
             return None
         return BLOCKED if job.inbound is None else job.inbound
@@ -270,7 +290,7 @@ class _ServerConnection:
             chunk=ChunkId(chunk),
             length=length,
             node=serving.identity,
-            holder=self._peer,
+            holder=self.peer,
             now_ms=serving.keys.coordinator_now_ms(),
             revocation_epoch=serving.keys.revocation_epoch(),
         )
@@ -293,11 +313,11 @@ class _ServerConnection:
         with structlog.contextvars.bound_contextvars(request_id=trace):
             try:
                 await job.run()
-                _log.debug("transfer served", peer=str(self._peer), **job.described())
+                _log.debug("transfer served", peer=str(self.peer), **job.described())
             except CollectiveError as error:
                 self._refuse(request_id, error, trace)
             except Exception:  # noqa: BLE001 - the edge of the request's task
-                _log.exception("transfer failed", peer=str(self._peer))
+                _log.exception("transfer failed", peer=str(self.peer))
                 self._refuse(request_id, InternalError("The transfer failed."), trace)
 
     def _finish(self, request_id: int, job: PutJob | GetJob) -> None:
@@ -310,9 +330,9 @@ class _ServerConnection:
     def _refuse(self, request_id: int, error: CollectiveError, trace: str) -> None:
         self._serving.counts.refused += 1
         now_s = asyncio.get_running_loop().time()
-        line = self._serving.lines.take(self._peer.trust_domain, now_s)
+        line = self._serving.lines.take(self.peer.trust_domain, now_s)
         if line is not None:
-            who, why = str(self._peer), error.message
+            who, why = str(self.peer), error.message
             _log.info("transfer refused", peer=who, code=error.code, reason=why, **line)
         self.connection.answer_error(request_id, error, trace)
 

@@ -27,6 +27,8 @@ from collective.rpc.http2.member_share import (
     FOREIGN_WINDOW_BYTES,
     MEMBER_MAX_BYTES,
     MESSAGES_MAX_BYTES,
+    WIDE_STREAMS_MAX,
+    WIDE_UNREAD_MAX_BYTES,
     MemberShare,
     MemberShares,
 )
@@ -254,7 +256,8 @@ def test_the_bounds_of_one_member_are_within_what_it_may_hold() -> None:
     """With the pool of its chunks; what a chunk stream writes has the same bounds."""
     each = FOREIGN_WINDOW_BYTES + FOREIGN_UNREAD_MAX_BYTES + SSL_BUFFER_BYTES
     messages = 2 * MESSAGES_MAX_BYTES  # of its calls here, and of its answers to ours
-    assert PEER_POOL_BYTES + messages + (CONNECTIONS + 1) * each <= MEMBER_MAX_BYTES
+    wide = WIDE_STREAMS_MAX * (WIDE_UNREAD_MAX_BYTES - FOREIGN_UNREAD_MAX_BYTES)
+    assert PEER_POOL_BYTES + messages + (CONNECTIONS + 1) * each + wide <= MEMBER_MAX_BYTES
 
 
 def test_a_share_lasts_as_long_as_a_connection_has_it() -> None:
