@@ -15,7 +15,7 @@ class ClientOptions(TransferOptions):
     """Bounds of one :class:`Collective`."""
 
     window_chunks: int = 8
-    """Chunks held in memory at once by all transfers together."""
+    """Chunks held in memory at once by all transfers together; of what is smaller, up to eight times as many."""
     buffers_bytes: int = 80 * limits.MIB
     """All buffers together."""
     call_timeout_s: float = CALL_TIMEOUT_S

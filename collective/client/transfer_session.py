@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
+from collective.transfer.engine.window import Window
 from collective.transfer.engine.write_sources import Source, open_source
 
 Result = TypeVar("Result")
@@ -52,9 +52,8 @@ class TransferSession:
     pool: Pool
     """For hashing and local files."""
     leases: Leases
-    slots: asyncio.Semaphore
-    """Chunks in memory, over all transfers."""
-    window_chunks: int
+    window: Window
+    """What is in memory, over all transfers."""
     peers: Preparation
     engines: Engines
     """One a member: what each learns of the ways there says nothing of others."""
@@ -108,8 +107,7 @@ class TransferSession:
             self.call,
             opening,
             open_source(source, self.pool),
-            slots=self.slots,
-            window=self.window_chunks,
+            window=self.window,
         ).run()
 
     def read(
@@ -127,7 +125,7 @@ class TransferSession:
             self.reads,
             self.call,
             partial(self.open_read, path, if_version),
-            slots=self.slots,
+            window=self.window,
             give_back=self.leases.give_back,
             offset=offset,
             length=length,

@@ -6,7 +6,6 @@ threads; refuses what is about names alone.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from collective.transfer.buffers import BufferPool
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
+from collective.transfer.engine.window import Window
 from collective.transfer.engine.write_sources import Source
 from collective.transfer.stream.chunk_client import ChunkClient
 
@@ -121,8 +121,7 @@ class Transfers:
             engine=engines.of(who.trust_domain),
             pool=pool,
             leases=leases,
-            slots=asyncio.Semaphore(options.window_chunks),
-            window_chunks=options.window_chunks,
+            window=Window(options.window_chunks),
             peers=peers,
             engines=engines,
         )

@@ -144,7 +144,7 @@ class BufferPool:
         _, future = entry
         if future.done() and not future.cancelled():
             future.result().release()
-        else:
+        elif entry in self._waiters:  # else it was passed over already
             self._waiters.remove(entry)
             self._serve()
 

@@ -94,6 +94,11 @@ class DataRuns:
         """Whether the next byte is known to be data."""
         return self._begin <= self._position < self._end
 
+    @property
+    def left_bytes(self) -> int:
+        """How far it is to the end."""
+        return self._size_bytes - self._position
+
     def _look(self) -> None:
         """Find the next run where the last one is read."""
         if self._position >= self._end:

@@ -48,7 +48,7 @@ class LeasedFile:
             session.reads,
             session.call,
             self._plan,
-            slots=session.slots,
+            window=session.window,
             give_back=_keep,
             offset=offset,
             length=length,

@@ -85,7 +85,7 @@ class TreeGet:
                     continue
                 names = entry.path.names[len(path.names) :]
                 if entry.kind.is_leaf:
-                    await pool.start(self._leaf(landing, names, entry))
+                    await pool.start(self._leaf(landing, names, entry), entry.size_bytes)
                     continue
                 left_out = entry.path
                 with self.record.about(str(entry.path)):

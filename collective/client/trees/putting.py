@@ -113,7 +113,8 @@ class TreePut:
             case Do.NOTHING:
                 self.record.result.unchanged += 1
             case step:
-                await pool.start(self._leaf(step, tree, found, entry))
+                size_bytes = found.local.state.size_bytes
+                await pool.start(self._leaf(step, tree, found, entry), size_bytes)
 
     async def _enter(self, found: Found, entry: Entry | None) -> None:
         """Have the directory at the member, with its time and mode."""

@@ -8,7 +8,6 @@ engine's buffers for all.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Final, Protocol
@@ -29,6 +28,7 @@ from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.upload import Upload
 from collective.transfer.engine.upload_session import Opening
+from collective.transfer.engine.window import Window
 from collective.transfer.engine.write_sources import stream_source
 
 WINDOW_CHUNKS: Final = 4
@@ -90,8 +90,7 @@ class WholeFiles:
             carried,
             Opening(begin, on_opened=on_opened),
             stream_source(data),
-            slots=asyncio.Semaphore(WINDOW_CHUNKS),
-            window=WINDOW_CHUNKS,
+            window=Window(WINDOW_CHUNKS),
         )
         async with watched(Look(look, is_at_peer=path.peer_domain is not None)):
             return await upload.run()
@@ -114,13 +113,13 @@ class WholeFiles:
             with suppress(CollectiveError):  # it ends by itself
                 await reads.close_reads(carried, [lease])
 
-        slots = asyncio.Semaphore(1)
+        window = Window(1)
         download = Download(
             self._engines.engine_for(path),
             reads,
             carried,
             open_read,
-            slots=slots,
+            window=window,
             give_back=give_back,
             offset=offset,
             length=length or None,
@@ -132,18 +131,13 @@ class WholeFiles:
             )
 
         look = Look(ask, is_at_peer=path.peer_domain is not None)
-        async with download, aclosing(_pieces(download, look, slots)) as pieces:
+        async with download, aclosing(_pieces(download, look, window)) as pieces:
             yield download.entry, pieces
 
 
-async def _pieces(
-    download: Download, look: Look, slots: asyncio.Semaphore
-) -> AsyncGenerator[bytes]:
-    may_have = 1
+async def _pieces(download: Download, look: Look, window: Window) -> AsyncGenerator[bytes]:
     async for block in download:
-        for _ in range(may_have, READ_CHUNKS):
-            slots.release()
-        may_have = READ_CHUNKS
+        window.widen(READ_CHUNKS)
         for start in range(0, len(block), PIECE_BYTES):
             await look.again_if_due()
             yield bytes(block[start : start + PIECE_BYTES])

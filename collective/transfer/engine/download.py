@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -27,6 +28,7 @@ from collective.rpc.headers import operation
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.read_failover import ChunkFetch, Fetched
+from collective.transfer.engine.window import Window
 
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
@@ -45,9 +47,11 @@ OpenRead = Callable[[int, int, RouteMode], Awaitable[OpenedRead]]
 
 @dataclass(slots=True)
 class _Piece:
-    """An extent that is fetched or on its way; holds one slot of the session."""
+    """An extent that is fetched or on its way."""
 
     offset: int
+    shares: int
+    """What it has of the window."""
     result: asyncio.Future[Fetched]
 
 
@@ -64,7 +68,7 @@ class Download:
         call: Call,
         open_read: OpenRead,
         *,
-        slots: asyncio.Semaphore,
+        window: Window,
         give_back: Callable[[LeaseId], Awaitable[None]],
         offset: int = 0,
         length: int | None = None,
@@ -77,7 +81,7 @@ class Download:
             control: of the member that has the file.
             call: who is judged, and who holds the tickets.
             open_read: how it begins.
-            slots: chunks in memory, perhaps shared with other transfers; taken in order of offset.
+            window: what is in memory, perhaps shared with other transfers.
             give_back: takes the lease in the end.
             offset: the first plain byte wanted.
             length: how many; None: to the end.
@@ -89,7 +93,7 @@ class Download:
         self._control = control
         self._call = call
         self._open_read = open_read
-        self._slots = slots
+        self._window = window
         self._give_back = give_back
         self._offset = min(offset, limits.FILE_MAX_BYTES)
         self._length = None if length is None else min(length, limits.FILE_MAX_BYTES)
@@ -100,7 +104,8 @@ class Download:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened: OpenedRead | None = None
         self._end = 0
-        self._in_hand: Fetched | None = None
+        self._in_hand: tuple[Fetched, int] | None = None
+        """What the reader has, and its shares of the window."""
 
     @property
     def opened(self) -> OpenedRead:
@@ -190,13 +195,13 @@ class Download:
         except BaseException:
             self._drop(piece)
             raise
-        self._in_hand = fetched
+        self._in_hand = fetched, piece.shares
         return fetched.plain[position - piece.offset : self._end - piece.offset]
 
     # --- fetching ahead ------------------------------------------------------------------------
 
     async def _feed(self, plan: Sequence[ExtentPlan | Hole], mode: RouteMode) -> None:
-        """Start a fetch for each extent in turn, as slots come free; errors go to the reader."""
+        """Start a fetch for each extent in turn, as there is room; errors go to the reader."""
         position = self._offset
         coming = iter(plan)
         try:
@@ -208,14 +213,15 @@ class Download:
                     continue
                 if isinstance(planned, Hole):
                     self._check(planned, position)
-                    await self._take(self._holes, position)
+                    await self._take(self._holes.acquire, position)
                     self._pieces.put_nowait(planned)
                     position = planned.offset + planned.length
                     continue
                 extent = planned.extent
                 self._check(extent, position)
-                await self._take(self._slots, position)
-                piece = _Piece(extent.offset, asyncio.get_running_loop().create_future())
+                acquire = partial(self._window.acquire, extent.stored_length)
+                shares = await self._take(acquire, position)
+                piece = _Piece(extent.offset, shares, asyncio.get_running_loop().create_future())
                 self._pieces.put_nowait(piece)
                 fetch = ChunkFetch(
                     self._engine, self._control, self._call, self.opened.lease, planned, mode
@@ -227,23 +233,20 @@ class Download:
                     await asyncio.wait([piece.result], timeout=HEAD_START_S)
                 position = extent.offset + extent.length
         except CollectiveError as error:
-            await self._slots.acquire()
-            failed = _Piece(position, asyncio.get_running_loop().create_future())
+            failed = _Piece(position, 0, asyncio.get_running_loop().create_future())
             failed.result.set_exception(error)
             self._pieces.put_nowait(failed)
         else:
             self._pieces.put_nowait(None)
 
-    async def _take(self, slots: asyncio.Semaphore, position: int) -> None:
-        """Wait for a slot, renewing the lease while nobody asks for bytes."""
+    async def _take(self, acquire: Callable[[], Awaitable[int]], position: int) -> int:
+        """Wait for what is acquired, renewing the lease while nobody asks for bytes."""
         while True:
             try:
                 async with asyncio.timeout(RENEW_AFTER_S):
-                    await slots.acquire()
+                    return await acquire()
             except TimeoutError:
                 await self._plan(position, 1)
-            else:
-                return
 
     async def _plan(
         self, offset: int, length: int
@@ -280,9 +283,10 @@ class Download:
     def _let_go(self) -> None:
         """Free the block that the reader had in hand."""
         if self._in_hand is not None:
-            self._in_hand.release()
+            fetched, shares = self._in_hand
             self._in_hand = None
-            self._slots.release()
+            fetched.release()
+            self._window.release(shares)
 
     def _drop(self, piece: _Piece) -> None:
         """Free a piece that nobody will read."""
@@ -291,7 +295,7 @@ class Download:
             result.cancel()
         elif not result.cancelled() and result.exception() is None:
             result.result().release()
-        self._slots.release()
+        self._window.release(piece.shares)
 
     def _broken_plan(self) -> RejectedError:
         return RejectedError("The coordinator's plan does not fit the file; update this client.")

@@ -34,6 +34,7 @@ from collective.transfer.engine.upload_session import (
     Opening,
     UploadSession,
 )
+from collective.transfer.engine.window import Window
 from collective.transfer.engine.write_sources import BlockSource
 
 RECORD_AFTER_S: Final = 2.0
@@ -69,8 +70,7 @@ class Upload:
         opening: Opening,
         source: BlockSource,
         *,
-        slots: asyncio.Semaphore,
-        window: int,
+        window: Window,
     ) -> None:
         """Write all of ``source``.
 
@@ -80,9 +80,7 @@ class Upload:
             call: who is judged, and who holds the tickets.
             opening: how it begins.
             source: what is written.
-            slots: chunks in memory, perhaps shared with other transfers: each takes its slots in order of
-                offset, which is why two can never wait for each other.
-            window: how many slots there are at most.
+            window: what is in memory, perhaps shared with other transfers.
         """
         self._engine = engine
         self._control = control
@@ -90,15 +88,16 @@ class Upload:
         self._before_commit = opening.before_commit
         self._session = UploadSession(engine, control, call, opening)
         self._source = source
-        self._slots = slots
-        self._blocks: asyncio.Queue[_Block | Hole | None] = asyncio.Queue(window)
-        self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window)
+        self._window = window
+        self._blocks: asyncio.Queue[_Block | Hole | None] = asyncio.Queue(window.chunks)
+        self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window.chunks)
         self._under_way = ChunksUnderWay()
         self._unrecorded: list[_Stored] = []
         self._holes: list[Hole] = []
         """That the control was not told of yet."""
         self._size_bytes = 0
-        self._live: set[Buffer] = set()
+        self._live: dict[Buffer, int] = {}
+        """Buffers in use, with their shares of the window."""
 
     async def run(self) -> Entry:
         """Store everything, commit, and return the new entry.
@@ -134,21 +133,22 @@ class Upload:
     # --- reading -------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Pass holes, fill buffers and hash them, one slot each, until the source ends."""
+        """Pass holes, fill buffers and hash them, each in the window, until the source ends."""
         recorded = self._session.recorded()
         known = await anext(recorded, None)
         offset = 0
         may_go_on = True
-        while True:
+        while self._source.at_most(1):
             skipped = await self._source.skip()
             if skipped:
                 await self._blocks.put(Hole(offset, skipped))
                 offset += skipped
             elif not may_go_on:
                 break
-            room = self._engine.splitter.room_at(offset)
-            await self._slots.acquire()
-            buffer = await self._acquire_buffer()
+            room = self._source.at_most(self._engine.splitter.room_at(offset))
+            if not room:
+                break
+            buffer = await self._acquire_buffer(room)
             length = await self._fill(buffer, room)
             if length == 0:
                 self._release(buffer)
@@ -166,29 +166,28 @@ class Upload:
         self._size_bytes = offset
         await self._blocks.put(None)
 
-    async def _acquire_buffer(self) -> Buffer:
+    async def _acquire_buffer(self, room: int) -> Buffer:
+        shares = await self._window.acquire(room)
         try:
-            engine = self._engine
-            buffer = await engine.buffers.acquire(engine.splitter.chunk_size_bytes)
+            buffer = await self._engine.buffers.acquire(room)
         except BaseException:
-            self._slots.release()
+            self._window.release(shares)
             raise
-        self._live.add(buffer)
+        self._live[buffer] = shares
         return buffer
 
     async def _fill(self, buffer: Buffer, room: int) -> int:
         try:
             return await self._source.fill(buffer.view[:room])
         except asyncio.CancelledError:
-            self._live.discard(buffer)
-            self._slots.release()
+            self._window.release(self._live.pop(buffer))
             self._source.when_idle(buffer.release)
             raise
 
     def _release(self, buffer: Buffer) -> None:
-        self._live.discard(buffer)
+        shares = self._live.pop(buffer)
         buffer.release()
-        self._slots.release()
+        self._window.release(shares)
 
     def _let_go(self) -> None:
         """Free what a failed transfer has left in memory."""
@@ -247,7 +246,7 @@ class Upload:
     async def _repeat(self, block: _Block, earlier: asyncio.Future[None]) -> None:
         """Record a chunk that this upload has sent already, after its first occurrence.
 
-        It keeps its slot until then, or a file of zeros would be read far ahead of what is recorded.
+        It stays in the window until then, or a file of zeros would be read far ahead of what is recorded.
         """
         await earlier
         await self._stored.put(_Stored(block.extent, ()))

@@ -31,6 +31,11 @@ class Holey(Readable, Protocol):
         """Whether what comes next is data."""
         ...
 
+    @property
+    def left_bytes(self) -> int:
+        """How far it is to the end; no more will be read."""
+        ...
+
     def skip(self) -> int:
         """Pass the hole that comes next; return its length, 0 at the end.  Called in a thread."""
         ...
@@ -42,6 +47,10 @@ Source = bytes | AsyncIterator[bytes] | Readable
 
 class BlockSource(Protocol):
     """Fills buffers in order."""
+
+    def at_most(self, size_bytes: int) -> int:
+        """Return how much of the next ``size_bytes`` may come, as far as that is known; 0 at the end."""
+        ...
 
     async def skip(self) -> int:
         """Pass the hole that begins here, if one does; return its length.
@@ -70,6 +79,9 @@ class _BytesSource(_InLoop):
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
 
+    def at_most(self, size_bytes: int) -> int:
+        return min(size_bytes, len(self._rest))
+
     async def skip(self) -> int:
         return 0
 
@@ -85,6 +97,9 @@ class _IteratorSource(_InLoop):
         self._blocks = blocks
         self._rest = memoryview(b"")
         self._ended = False
+
+    def at_most(self, size_bytes: int) -> int:
+        return 0 if self._ended and not self._rest else size_bytes
 
     async def skip(self) -> int:
         await self._is_more()
@@ -117,6 +132,9 @@ class _FileSource:
         self._pool = pool
         self._is_reading = False
         self._then: list[Callable[[], None]] = []
+
+    def at_most(self, size_bytes: int) -> int:
+        return size_bytes if self._holey is None else min(size_bytes, self._holey.left_bytes)
 
     async def skip(self) -> int:
         if self._holey is None or self._holey.is_in_data:

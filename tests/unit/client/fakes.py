@@ -79,6 +79,7 @@ from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
+from collective.transfer.engine.window import Window
 from collective.transfer.tickets.refusals import TicketRefusedError
 from tests.chunks import check_chunk_id
 from tests.virtual_time import LoopClock
@@ -521,8 +522,7 @@ class World:
             engine=engine(self.options),
             pool=pool,
             leases=self.leases,
-            slots=asyncio.Semaphore(self.options.window_chunks),
-            window_chunks=self.options.window_chunks,
+            window=Window(self.options.window_chunks),
             peers=cast("PeerTrust", NoPeers()),
             engines=engines,
         )
@@ -552,7 +552,6 @@ class World:
     def close(self) -> None:
         """Check that nothing was left behind."""
         assert self.nodes.pool.outstanding == 0, "a buffer was leaked"
-        slots = self.session.slots
-        assert slots._value == self.options.window_chunks, "a slot was leaked"
+        assert self.session.window.is_empty, "a part of the window was leaked"
         self.session.pool.abandon()
         self.nodes.pool.trim()

@@ -19,7 +19,6 @@ MORE: Final = {
     "member.people.joining.Joining",
     "roles.runtime.diskwatch.DiskWatch",
     "transfer.engine.download.Download",
-    "transfer.engine.upload.Upload",
     "transfer.stream.server.ChunkServer",
 }
 """Classes that are made of more; only ever fewer."""

@@ -87,6 +87,19 @@ async def test_waiter_cancelled_when_just_served_gives_its_buffer_back() -> None
     assert buffers.outstanding == 0
 
 
+async def test_waiter_that_was_cancelled_and_passed_over_is_cancelled_and_nothing_else() -> None:
+    buffers = pool()
+    held = await buffers.acquire(16 * MIB)
+    waiting = [asyncio.create_task(buffers.acquire(10)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    held.release()
+    await asyncio.wait(waiting)
+    assert waiting[0].cancelled()
+    waiting[1].result().release()
+    assert buffers.outstanding == 0
+
+
 async def test_references() -> None:
     buffers = pool()
     buffer = (await buffers.acquire(10)).retain()

@@ -5,7 +5,6 @@ Who is judged is the face's to say, by a :class:`Call` for each of its users.  T
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from collective.model.progress import Progress
 from collective.model.writing import Precondition
 from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.window import Window
 
 WINDOW_CHUNKS: Final = 4
 """Chunks that all transfers of one user, at one member, hold in memory."""
@@ -97,8 +97,7 @@ class _Owners:
                 engine=engine,
                 pool=self._pool,
                 leases=_Leases(files.reads, self._call),
-                slots=asyncio.Semaphore(WINDOW_CHUNKS),
-                window_chunks=WINDOW_CHUNKS,
+                window=Window(WINDOW_CHUNKS),
                 peers=_Prepared(),
                 engines=_One(engine),
             )
