@@ -98,7 +98,7 @@ class Transfers:
         options = options or ClientOptions()
         buffers = BufferPool(options.buffers_bytes)
         pool = world.threads.pool(THREADS, "collective-client")
-        chunks = ChunkClient(dialer, buffers, pool)
+        chunks = ChunkClient(dialer, buffers, pool, home=who.trust_domain)
         files = RemoteTransfers.over(channel, control)
         call = Call.of_client(who)
 

@@ -193,7 +193,8 @@ async def _measure(
     def cpu() -> tuple[float, float]:
         return sum(ourselves.cpu_times()[:2]), sum(node.cpu_times()[:2])
 
-    async with ChunkClient(_dialer(credentials), BufferPool(POOL_BYTES), REAL.threads) as client:
+    dialer, pool = _dialer(credentials), BufferPool(POOL_BYTES)
+    async with ChunkClient(dialer, pool, REAL.threads, home=DOMAIN) as client:
 
         async def put(chunk: _Stored) -> None:
             route = chunk.route(ChunkOperation.PUT, next(generations), port)

@@ -43,7 +43,13 @@ class Engines:
             return self._network.engine
         if domain not in self._of_peers:
             buffers, threads = self._network.pools.of(domain), self._world.threads
-            chunks = ChunkClient(self._network.dialer, buffers, threads, moved=self._tallies.moved)
+            chunks = ChunkClient(
+                self._network.dialer,
+                buffers,
+                threads,
+                home=self._network.home,
+                moved=self._tallies.moved,
+            )
             engine = Engine.of(chunks, buffers, threads, self._world, CARRYING)
             self._of_peers[domain] = (chunks, engine)
         return self._of_peers[domain][1]

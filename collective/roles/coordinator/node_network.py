@@ -52,7 +52,8 @@ class NodeNetwork:
         self.commands = NodeCaller(nodes, configs, links)
         """What nodes are told."""
         buffers = BufferPool(STREAM_POOL_BYTES)
-        self.chunks = ChunkClient(dialer, buffers, world.threads)
+        self.home = own.identity.trust_domain
+        self.chunks = ChunkClient(dialer, buffers, world.threads, home=self.home)
         """The coordinator's own reads and writes."""
         self.engine = Engine.of(self.chunks, buffers, world.threads, world, CARRYING)
         """Moves whole files of the own member that pass through the coordinator."""

@@ -118,7 +118,7 @@ def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Ser
     keys = CoordinatorKeys(clock, kept.memory)
     pool = BufferPool(POOL_BYTES)
     dialer = links.dialer(identity.chunk_client, gate)
-    client = ChunkClient(dialer, pool, world.threads)
+    client = ChunkClient(dialer, pool, world.threads, home=credentials.domain)
     chunks = ChunkServer(
         identity=own,
         store=storage,

@@ -14,7 +14,7 @@ from typing import Self
 from blake3 import blake3
 
 from collective.core.errors import CorruptionError, UsageError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.world import Runs
 from collective.model.progress import Progress
@@ -102,6 +102,7 @@ class ChunkClient:
         pool: BufferPool,
         threads: Runs,
         *,
+        home: Domain,
         limits: ClientLimits | None = None,
         moved: Moved | None = None,
     ) -> None:
@@ -111,6 +112,7 @@ class ChunkClient:
             dialer: for new connections.
             pool: memory for what is received.
             threads: verify what was received.
+            home: the own member.
             limits: bounds.
             moved: told of the payload of each transfer, when it ends.
         """
@@ -119,6 +121,7 @@ class ChunkClient:
         self._threads = threads
         self._links = KeptLinks(
             dialer,
+            home=home,
             per_peer=self._limits.connections_per_peer,
             crowded=self._limits.crowded_at_requests,
             idle_s=self._limits.idle_s,

@@ -6,13 +6,15 @@ Invariant: an exchange hears of its own frames only, and of none after it has le
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import betterproto2
 
 from collective.core.errors import CollectiveError, RejectedError, UnreachableError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
 from collective.core.units import Address
 from collective.rpc.errors import from_detail
@@ -27,8 +29,10 @@ M = TypeVar("M", bound=betterproto2.Message)
 
 EXCHANGES_MAX: Final = 64
 """Requests at once on one connection; servers refuse more."""
+FOREIGN_EXCHANGES_MAX: Final = 16
+"""Requests at once on a connection between two members, which may have many of these."""
 _ATTEMPTS: Final = 3
-"""Connections tried for one request when each is closed or full as soon as it is open."""
+"""Connections tried for one request when each is closed as soon as it is open."""
 _ANSWERS: Final = frozenset(
     {FrameType.PUT_RESULT, FrameType.GET_RESULT, FrameType.DATA, FrameType.ERROR}
 )
@@ -62,9 +66,14 @@ class Exchange(Protocol):
 class Link:
     """One connection to a peer and the exchanges on it."""
 
-    def __init__(self, generation: int = 0) -> None:
-        """Be a handler of a connection to be dialled, with the certificate of ``generation``."""
+    def __init__(self, generation: int, most: int, freed: Callable[[], None]) -> None:
+        """Be a handler of a connection to be dialled, with the certificate of ``generation``.
+
+        ``most`` exchanges are on it at once; ``freed`` is called when one of them has ended.
+        """
         self.generation = generation
+        self._most = most
+        self._freed = freed
         self.connection = ChunkConnection()
         self.connection.handler = self
         self.turn = asyncio.Lock()
@@ -81,14 +90,19 @@ class Link:
 
     @property
     def usable(self) -> bool:
-        """Whether new exchanges may begin here: open, not full, and heard of since doubted."""
+        """Whether new exchanges may begin here, room provided: open, and heard of since doubted."""
         if self._retired:
             return False
         if self._doubted_at_frame is not None:
             if self.connection.frames_received == self._doubted_at_frame:
                 return False
             self._doubted_at_frame = None
-        return self.connection.open and len(self._exchanges) < EXCHANGES_MAX
+        return self.connection.open
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the other end takes one more exchange."""
+        return len(self._exchanges) < self._most
 
     def enter(self, exchange: Exchange) -> int:
         """Begin an exchange; returns its request id."""
@@ -119,6 +133,7 @@ class Link:
         if not self._exchanges and self.connection.open:
             loop = asyncio.get_running_loop()
             self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
+        self._freed()
 
     def retire(self) -> None:
         """Begin nothing new here and close once nothing is under way."""
@@ -162,6 +177,7 @@ class Link:
             self._idle_timer = None
         for exchange in exchanges.values():
             exchange.failed(error)
+            self._freed()
 
 
 Moved = Callable[[SpiffeId, int, int], None]
@@ -175,6 +191,7 @@ class KeptLinks:
         self,
         dialer: Dialer,
         *,
+        home: Domain,
         per_peer: int,
         crowded: int,
         idle_s: float,
@@ -185,6 +202,7 @@ class KeptLinks:
 
         Args:
             dialer: opens connections.
+            home: the own member; others take fewer exchanges on a connection.
             per_peer: connections to one peer at most (1 or more).
             crowded: exchanges on every connection at which one more is opened, if it may be.
             idle_s: seconds after which an unused connection is closed.
@@ -193,11 +211,14 @@ class KeptLinks:
         """
         self._dialer = dialer
         self.moved = moved
+        self._home = home
         self._per_peer = per_peer
         self._crowded = crowded
         self._dial_s = dial_s
         self._links: dict[SpiffeId, list[Link]] = {}
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
+        self._waiting: dict[SpiffeId, deque[asyncio.Future[None]]] = {}
+        """Those for whom there is no room on any connection to a peer."""
         self._tasks = TaskScope()
         self._closed = False
         self._open_transports = OpenTransports()
@@ -207,40 +228,85 @@ class KeptLinks:
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
         """Return the least used connection to ``peer``, opening one where that helps.
 
-        Cancellation leaves a connection that is being opened to the next caller.
+        Waits where there is no room on any.  Cancellation leaves a connection that is being opened to the
+        next caller.
 
         Raises:
             UnreachableError: none can be opened within the deadline.
             RejectedError: somebody else answers.
         """
-        for _ in range(_ATTEMPTS):
+        try:
+            return await self._link(peer, addresses)
+        except BaseException:
+            self._wake(peer)  # those behind us wait for an end of ours that will not come
+            raise
+
+    async def _link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
+        attempts = 0
+        while attempts < _ATTEMPTS:
             if self._closed:
                 raise UnreachableError("This client is closed; open another.")
-            self.retire()
-            links = [link for link in self._links.get(peer, ()) if link.connection.open]
-            if links:
-                self._links[peer] = links
-            else:
-                self._links.pop(peer, None)
-            usable = sorted((link for link in links if link.usable), key=len)
-            room = len(usable) < self._per_peer
-            if usable and (len(usable[0]) < self._crowded or not room):
-                return usable[0]
-            dial = self._dials.get(peer)
-            if dial is None:
-                for old in links[: max(0, len(links) - 2 * self._per_peer + 1)]:
-                    old.close()
-                dial = self._tasks.spawn(self._dial(peer, tuple(addresses)))
-                self._dials[peer] = dial
+            usable = self._usable(peer)
+            free = usable[0] if usable and usable[0].has_room else None
+            may_dial = len(usable) < self._per_peer
+            if free is not None and (len(free) < self._crowded or not may_dial):
+                return free
+            if not may_dial:
+                await self._room(peer)
+                continue
             try:
-                link = await asyncio.shield(dial)
+                link = await asyncio.shield(self._dialled(peer, addresses))
             except UnreachableError:
-                if usable and usable[0].usable:
-                    return usable[0]
-                raise
-            if link.usable:
+                if free is None or not free.usable or not free.has_room:
+                    raise
+                return free
+            if link.usable and link.has_room:
                 return link
+            attempts += not link.usable
         raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
+
+    def _usable(self, peer: SpiffeId) -> list[Link]:
+        """Return the connections to ``peer`` on which exchanges may begin, the least used first."""
+        self.retire()
+        links = [link for link in self._links.get(peer, ()) if link.connection.open]
+        if links:
+            self._links[peer] = links
+        else:
+            self._links.pop(peer, None)
+        return sorted((link for link in links if link.usable), key=len)
+
+    def _dialled(self, peer: SpiffeId, addresses: Sequence[Address]) -> asyncio.Task[Link]:
+        """Return the task that opens a connection to ``peer``; one at a time does."""
+        dial = self._dials.get(peer)
+        if dial is None:
+            links = self._links.get(peer, [])
+            for old in links[: max(0, len(links) - 2 * self._per_peer + 1)]:
+                old.close()
+            dial = self._tasks.spawn(self._dial(peer, tuple(addresses)))
+            self._dials[peer] = dial
+        return dial
+
+    async def _room(self, peer: SpiffeId) -> None:
+        """Wait until an exchange with ``peer`` has ended; those who wait are woken in turn."""
+        waiting = self._waiting.setdefault(peer, deque())
+        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(freed)
+        try:
+            await freed
+        finally:
+            if freed in waiting:
+                waiting.remove(freed)
+            if not waiting and self._waiting.get(peer) is waiting:
+                del self._waiting[peer]
+
+    def _wake(self, peer: SpiffeId) -> None:
+        """Let the next who waits for ``peer`` look again."""
+        waiting = self._waiting.get(peer, deque())
+        while waiting:
+            freed = waiting.popleft()
+            if not freed.done():
+                freed.set_result(None)
+                return
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate; what is under way goes on."""
@@ -261,7 +327,8 @@ class KeptLinks:
         await self._open_transports.leave()
 
     async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
-        link = Link(self._dialer.generation)
+        most = EXCHANGES_MAX if peer.trust_domain == self._home else FOREIGN_EXCHANGES_MAX
+        link = Link(self._dialer.generation, most, partial(self._wake, peer))
         link.connection.open_transports = self._open_transports
         try:
             async with asyncio.timeout(self._dial_s):

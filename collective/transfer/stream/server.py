@@ -46,7 +46,7 @@ from collective.transfer.stream.frames import (
     PayloadTarget,
 )
 from collective.transfer.stream.get_job import GetJob
-from collective.transfer.stream.kept_links import Moved, parse_head
+from collective.transfer.stream.kept_links import FOREIGN_EXCHANGES_MAX, Moved, parse_head
 from collective.transfer.stream.put_job import PutJob
 from collective.transfer.stream.serving import (
     ChunkStorage,
@@ -64,8 +64,6 @@ __all__ = ["ChunkServer", "ChunkStorage", "TransferCounts", "TransferLimits"]
 
 _FORWARDING: Final = ClientLimits(connections_per_peer=8, crowded_at_requests=1)
 """Payload passed on grows as fast as it arrives, so each has a connection of its own if possible."""
-FOREIGN_REQUESTS_MAX: Final = 16
-"""Requests at once on a connection of another member, which may have many of these."""
 FOREIGN_WRITES: Final = WriteBounds(
     FOREIGN_WRITE_BYTES, FOREIGN_UNREAD_MAX_BYTES, piece_bytes=FOREIGN_WRITE_BYTES
 )
@@ -102,7 +100,14 @@ class ChunkServer:
             identity=identity,
             store=store,
             keys=keys,
-            client=ChunkClient(dialer, pool, threads, limits=_FORWARDING, moved=moved),
+            client=ChunkClient(
+                dialer,
+                pool,
+                threads,
+                home=identity.trust_domain,
+                limits=_FORWARDING,
+                moved=moved,
+            ),
             pool=pool,
             limits=limits or TransferLimits(),
             storing=TaskScope(_log_failure),
@@ -234,7 +239,7 @@ class _ServerConnection:
             if self._draining():
                 raise BusyError("The server is shutting down; try again in a moment.")
             limits = self._serving.limits
-            most = FOREIGN_REQUESTS_MAX if self._is_foreign else limits.requests_per_connection
+            most = FOREIGN_EXCHANGES_MAX if self._is_foreign else limits.requests_per_connection
             if len(self._running) >= most:
                 raise BusyError("Too many requests at once on one connection; wait for answers.")
             if frame.type is FrameType.GET:

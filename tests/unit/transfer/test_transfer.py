@@ -17,13 +17,14 @@ from collective.core.errors import (
     UnreachableError,
     UsageError,
 )
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
 from collective.model.routes import PutAnswer
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Receipt
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, Put
 from collective.transfer.stream.frames import FrameType
+from collective.transfer.stream.kept_links import FOREIGN_EXCHANGES_MAX
 from collective.transfer.stream.outbound import Patience
 from collective.transfer.tickets.receipts import open_receipt
 from collective.transfer.tickets.refusals import (
@@ -33,7 +34,7 @@ from collective.transfer.tickets.refusals import (
 )
 from tests.worlds import REAL
 
-from .memory import COORDINATOR, USER, Hop, MemoryDialer, Net, chunk_of, node, route
+from .memory import COORDINATOR, DOMAIN, USER, Hop, MemoryDialer, Net, chunk_of, node, route
 
 GET = ChunkOperation.GET
 DATA = random.Random(1).randbytes(3 * MIB + 12345)
@@ -60,7 +61,7 @@ async def world() -> AsyncIterator[World]:
     net, pool = Net(), BufferPool(64 * MIB)
     dialer = MemoryDialer(net, USER)
     limits = ClientLimits(patience=Patience(stall_s=1.0, answer_s=2.0))
-    async with ChunkClient(dialer, pool, REAL.threads, limits=limits) as client:
+    async with ChunkClient(dialer, pool, REAL.threads, home=DOMAIN, limits=limits) as client:
         yield World(net, client, pool, dialer)
     await net.close()
     assert pool.outstanding == 0
@@ -424,7 +425,7 @@ async def test_unreachable_first_hop(world: World) -> None:
 async def test_stolen_ticket_is_refused(world: World) -> None:
     hops = world.chain("a")
     thief = MemoryDialer(world.net, node("thief"))
-    async with ChunkClient(thief, world.pool, REAL.threads) as client:
+    async with ChunkClient(thief, world.pool, REAL.threads, home=DOMAIN) as client:
         with pytest.raises(TicketRefusedError, match="another holder"):
             async for _ in client.put(route(hops, CHUNK, len(DATA)), [DATA]):
                 pass
@@ -503,6 +504,41 @@ async def test_many_pipelined_requests_on_one_connection(world: World) -> None:
         for block in blocks:
             group.create_task(get(block))
     assert world.dialer.dials <= 2
+
+
+async def test_what_another_member_takes_at_once_is_kept_to_and_the_rest_waits(
+    world: World,
+) -> None:
+    [hop] = world.chain("a")
+    await world.put([hop], SMALL)
+    hop.store.gate.clear()
+    where = route([hop], chunk_of(SMALL), len(SMALL), GET)
+    elsewhere = Domain("studio.carol")
+    async with ChunkClient(world.dialer, world.pool, REAL.threads, home=elsewhere) as client:
+        gets = [asyncio.create_task(client.get(where)) for _ in range(50)]
+        await settle()
+        assert hop.server.active == 2 * FOREIGN_EXCHANGES_MAX
+        for number in (49, 40):
+            gets.pop(number).cancel()
+        hop.store.gate.set()
+        for one in gets:
+            with await one as buffer:
+                assert bytes(buffer.view) == SMALL
+        assert world.dialer.dials == 3, "that of the put, and two"
+
+
+async def test_those_who_wait_for_room_hear_that_the_client_is_closed(world: World) -> None:
+    [hop] = world.chain("a")
+    await world.put([hop], SMALL)
+    hop.store.gate.clear()
+    where = route([hop], chunk_of(SMALL), len(SMALL), GET)
+    client = ChunkClient(world.dialer, world.pool, REAL.threads, home=Domain("studio.carol"))
+    gets = [asyncio.create_task(client.get(where)) for _ in range(100)]
+    await settle()
+    await client.close()
+    await asyncio.wait(gets)
+    assert {type(one.exception()) for one in gets} == {UnreachableError}
+    hop.store.gate.set()
 
 
 async def test_request_flood_is_answered_busy(world: World) -> None:
@@ -649,7 +685,9 @@ async def test_a_hop_that_says_nothing_was_not_reached(world: World) -> None:
     def hang() -> None:
         world.dialer.transports[0][1].stuck = True
 
-    client = ChunkClient(world.dialer, world.pool, REAL.threads, limits=ClientLimits(dial_s=0.05))
+    client = ChunkClient(
+        world.dialer, world.pool, REAL.threads, home=DOMAIN, limits=ClientLimits(dial_s=0.05)
+    )
     async with client:
         with pytest.raises(UnreachableError, match="sent nothing for"):
             await client.reach(route(hops, CHUNK, len(DATA), GET), stands=hang)

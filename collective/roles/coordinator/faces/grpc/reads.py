@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collective.core import limits
 from collective.core.errors import UsageError
-from collective.core.ids import LeaseId, parse_chunk_id
+from collective.core.ids import Domain, LeaseId, parse_chunk_id
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -68,8 +68,11 @@ class ReadsService(reads_pb.ReadsBase):
                     f"At most {limits.BATCH_MAX_CHUNKS} further leases are closed at once."
                 )
             names = (message.lease_id, *message.further_lease_ids)
+            of_members: dict[Domain, list[LeaseId]] = {}
             for lease in map(LeaseId.parse, names):
-                await self._owners.of_id(call, lease).reads.close_reads(call, [lease])
+                of_members.setdefault(lease.domain, []).append(lease)
+            for leases in of_members.values():  # one call for each member that they are passed on to
+                await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
             return reads_pb.CloseReadResponse()
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
