@@ -19,7 +19,6 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
 from collective.model.progress import Progress
@@ -59,8 +58,7 @@ class TreeCopy:
                     continue
                 to = FilePath((*target.names, *entry.path.names[len(source.names) :]))
                 if entry.kind.is_leaf:
-                    # The coordinator moves it, and takes few at a time, however small.
-                    await pool.start(self._leaf(entry, to), CHUNK_SIZE_BYTES)
+                    await pool.start(self._leaf(entry, to), entry.size_bytes)
                     continue
                 left_out = entry.path
                 with self.record.about(str(entry.path)):

@@ -16,11 +16,11 @@ from collective.core.ids import Domain
 from collective.federation.links.tallies import PeerTallies
 from collective.federation.peers.peer_book import PeerBook
 
-CALLS_MAX: Final = 32
+CALLS_MAX: Final = 64
 """Calls of one peer that are under way."""
 WAITS_MAX: Final = 64
 """Calls of one peer that wait for something to change, beside those."""
-RATE_PER_S: Final = 200.0
+RATE_PER_S: Final = 500.0
 """Calls of one peer that begin in a second, in the long run."""
 BURST: Final = 1000.0
 """Calls of one peer that may begin at once after a pause."""

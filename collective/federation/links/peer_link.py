@@ -30,7 +30,7 @@ from collective.model.peers import Reach
 from collective.rpc.http2.member_share import MemberShare
 from collective.rpc.links import Channel, Links, OwnCredentials
 
-CALLS_MAX: Final = 32
+CALLS_MAX: Final = 64
 """Calls to one peer that are under way."""
 WAITING_MAX: Final = 64
 """Calls to one peer that wait for one of these to end."""

@@ -26,7 +26,7 @@ from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader
 from collective.rpc.headers import current_request_id
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.stream.kept_links import KeptLinks, Moved
+from collective.transfer.stream.kept_links import KeptLinks, LinkLimits, Moved
 from collective.transfer.stream.outbound import (
     GetTransfer,
     PartsSource,
@@ -46,15 +46,9 @@ class WrongBytesError(CorruptionError):
 
 
 @dataclass(frozen=True, slots=True)
-class ClientLimits:
+class ClientLimits(LinkLimits):
     """Bounds of a client; seconds unless named otherwise."""
 
-    connections_per_peer: int = 2
-    crowded_at_requests: int = 4
-    """Requests on every connection to a peer at which one more is opened, if it may be."""
-    dial_s: float = 6.0
-    idle_s: float = 60.0
-    """An unused connection is closed after this (servers wait longer)."""
     buffer_wait_s: float = 30.0
     patience: Patience = field(default_factory=Patience)
 
@@ -119,15 +113,7 @@ class ChunkClient:
         self._pool = pool
         self._limits = limits or ClientLimits()
         self._threads = threads
-        self._links = KeptLinks(
-            dialer,
-            home=home,
-            per_peer=self._limits.connections_per_peer,
-            crowded=self._limits.crowded_at_requests,
-            idle_s=self._limits.idle_s,
-            dial_s=self._limits.dial_s,
-            moved=moved,
-        )
+        self._links = KeptLinks(dialer, home=home, limits=self._limits, moved=moved)
 
     async def __aenter__(self) -> Self:
         return self

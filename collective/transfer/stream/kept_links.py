@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -45,6 +46,20 @@ def parse_head(message_class: type[M], head: bytes) -> M:
         return parse_message(message_class, head)
     except RejectedError as error:
         raise FramingError(f"The {message_class.__name__} of a frame does not parse.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """Bounds of the connections to one peer; seconds unless named otherwise."""
+
+    connections_per_peer: int = 2
+    """At most; 1 or more."""
+    crowded_at_requests: int = 4
+    """Requests on every connection to a peer at which one more is opened, if it may be."""
+    dial_s: float = 6.0
+    """For opening one, all addresses together."""
+    idle_s: float = 60.0
+    """An unused connection is closed after this (servers wait longer)."""
 
 
 class Exchange(Protocol):
@@ -192,10 +207,7 @@ class KeptLinks:
         dialer: Dialer,
         *,
         home: Domain,
-        per_peer: int,
-        crowded: int,
-        idle_s: float,
-        dial_s: float,
+        limits: LinkLimits,
         moved: Moved | None = None,
     ) -> None:
         """Bound them.
@@ -203,18 +215,13 @@ class KeptLinks:
         Args:
             dialer: opens connections.
             home: the own member; others take fewer exchanges on a connection.
-            per_peer: connections to one peer at most (1 or more).
-            crowded: exchanges on every connection at which one more is opened, if it may be.
-            idle_s: seconds after which an unused connection is closed.
-            dial_s: seconds for opening one, all addresses together.
+            limits: of the connections to each.
             moved: told of the payload of each transfer, when it ends.
         """
         self._dialer = dialer
         self.moved = moved
         self._home = home
-        self._per_peer = per_peer
-        self._crowded = crowded
-        self._dial_s = dial_s
+        self._limits = limits
         self._links: dict[SpiffeId, list[Link]] = {}
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
         self._waiting: dict[SpiffeId, deque[asyncio.Future[None]]] = {}
@@ -222,7 +229,7 @@ class KeptLinks:
         self._tasks = TaskScope()
         self._closed = False
         self._open_transports = OpenTransports()
-        self.idle_s = idle_s
+        self.idle_s = limits.idle_s
         dialer.attach(self)
 
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
@@ -248,8 +255,8 @@ class KeptLinks:
                 raise UnreachableError("This client is closed; open another.")
             usable = self._usable(peer)
             free = usable[0] if usable and usable[0].has_room else None
-            may_dial = len(usable) < self._per_peer
-            if free is not None and (len(free) < self._crowded or not may_dial):
+            may_dial = len(usable) < self._limits.connections_per_peer
+            if free is not None and (len(free) < self._limits.crowded_at_requests or not may_dial):
                 return free
             if not may_dial:
                 await self._room(peer)
@@ -280,7 +287,7 @@ class KeptLinks:
         dial = self._dials.get(peer)
         if dial is None:
             links = self._links.get(peer, [])
-            for old in links[: max(0, len(links) - 2 * self._per_peer + 1)]:
+            for old in links[: max(0, len(links) - 2 * self._limits.connections_per_peer + 1)]:
                 old.close()
             dial = self._tasks.spawn(self._dial(peer, tuple(addresses)))
             self._dials[peer] = dial
@@ -331,12 +338,12 @@ class KeptLinks:
         link = Link(self._dialer.generation, most, partial(self._wake, peer))
         link.connection.open_transports = self._open_transports
         try:
-            async with asyncio.timeout(self._dial_s):
+            async with asyncio.timeout(self._limits.dial_s):
                 await self._dialer.dial(peer, addresses, lambda: link.connection)
             self._links.setdefault(peer, []).append(link)
         except TimeoutError as error:
             raise UnreachableError(
-                f"No connection to {peer} within {self._dial_s:g} s; check that it runs."
+                f"No connection to {peer} within {self._limits.dial_s:g} s; check that it runs."
             ) from error
         finally:
             self._dials.pop(peer, None)

@@ -71,7 +71,9 @@ class ReadsService(reads_pb.ReadsBase):
             of_members: dict[Domain, list[LeaseId]] = {}
             for lease in map(LeaseId.parse, names):
                 of_members.setdefault(lease.domain, []).append(lease)
-            for leases in of_members.values():  # one call for each member that they are passed on to
+            for (
+                leases
+            ) in of_members.values():  # one call for each member that they are passed on to
                 await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
             return reads_pb.CloseReadResponse()
 
