@@ -95,7 +95,9 @@ class TreeFigures:
 
     put_per_s: float
     unchanged_per_s: float
-    """Put once more, with nothing to send."""
+    """Put once more, with nothing to send, as the command does it: with its notes of what it has sent."""
+    compared_per_s: float
+    """The same without notes: each file is compared with what is stored."""
     get_per_s: float
     remove_per_s: float
 
@@ -324,7 +326,8 @@ def grow_tree(tree: Path, files: int, *, in_folder: int) -> None:
         (folder / f"file-{number:06}").write_bytes(mark + base)
 
 
-async def _tree(home: Collective, folder: Path, files: int) -> TreeFigures:
+async def _tree(connect: Connect, noting: Connect, folder: Path, files: int) -> TreeFigures:
+    """Move a tree; ``noting`` makes a client that keeps notes, ``connect`` one that keeps none."""
     grow_tree(folder / "tree", files, in_folder=TREE_FOLDER_FILES)
     rates = []
 
@@ -333,10 +336,14 @@ async def _tree(home: Collective, folder: Path, files: int) -> TreeFigures:
         await work
         rates.append(files / (time.perf_counter() - begin))
 
-    await rate(home.put_tree(str(folder / "tree"), "/bench/tree"))
-    await rate(home.put_tree(str(folder / "tree"), "/bench/tree"))
-    await rate(home.get_tree("/bench/tree", str(folder / "got")))
-    await rate(home.remove("/bench/tree", recursive=True))
+    tree = str(folder / "tree")
+    async with noting() as home:
+        await rate(home.put_tree(tree, "/bench/tree"))
+        await rate(home.put_tree(tree, "/bench/tree"))
+    async with connect() as home:
+        await rate(home.put_tree(tree, "/bench/tree"))
+        await rate(home.get_tree("/bench/tree", str(folder / "got")))
+        await rate(home.remove("/bench/tree", recursive=True))
     assert sum(path.is_file() for path in (folder / "got").rglob("*")) == files
     return TreeFigures(*rates)
 
@@ -392,11 +399,14 @@ def measure_member(
     def connect() -> AbstractAsyncContextManager[Collective]:
         return Collective.connect(credentials, (address,))
 
+    def noting() -> AbstractAsyncContextManager[Collective]:
+        return Collective.connect(credentials, (address,), state_dir=str(folder / "state"))
+
     async def run() -> MemberFigures:
         async with connect() as home:
             whole = await _whole_file(cluster, connect, home, file_bytes)
             small = await _small_files(home, small_files)
-            tree = await _tree(home, folder, tree_files)
+            tree = await _tree(connect, noting, folder, tree_files)
             metadata = await _metadata(home, calls, entries)
         return MemberFigures(whole, small, tree, metadata)
 

@@ -178,6 +178,7 @@ def rows(figures: Figures) -> list[Row]:
             tree.get_per_s / bare.unary_per_s, "grpclib", 1.6,
         ),
         _at_least("put of a tree that is there, files", tree.unchanged_per_s, TREE_FILES / TREE_UNCHANGED_S),
+        _fact("put of a tree that is there, without notes", f"{tree.compared_per_s:.0f} files/s"),
         _at_least("rm -r of a tree, files", tree.remove_per_s, TREE_FILES / TREE_REMOVED_S),
         _least(
             "stat, 16 at once", metadata.stat_16.per_s, "/s",
