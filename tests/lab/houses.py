@@ -23,11 +23,12 @@ from typing import Any, Final
 import pytest
 
 from collective.client.collective import Collective
-from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.errors import AwayError, CollectiveError, UnreachableError
 from collective.core.units import Address
 from collective.pki.credentials import Credentials
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, run_on
 from tests.integration.federation.houses import Houses, Person, running_houses
+from tests.integration.processes import wait_for
 from tests.lab.network import Host, Network
 
 PEOPLE: Final = {"alice": "una", "bob": "ben", "carol": "cid"}
@@ -247,10 +248,18 @@ class Lab:
                 self.houses[here], f"home.{there}", lambda peer: bool(peer["is_healthy"])
             )
         for here, there in pairs:
-            self.works(here, there)
+            wait_for(partial(self._is_back, here, there), f"the files of {there} at {here}")
         took_s = time.monotonic() - began_s
         self.tell(f"{member} and its peers work again", took_s)
         assert took_s < BACK_S * BUSY
+
+    def _is_back(self, here: str, there: str) -> bool:
+        """Whether the files of ``there`` work; a peer may be seen as it was a moment ago, before it moved."""
+        try:
+            self.works(here, there)
+        except AwayError:
+            return False
+        return True
 
     def logs(self) -> str:
         return "\n".join(member.logs() for member in self.houses.members.values())
