@@ -240,7 +240,7 @@ class Download:
             self._pieces.put_nowait(None)
 
     async def _take(self, acquire: Callable[[], Awaitable[int]], position: int) -> int:
-        """Wait for what is acquired, renewing the lease, and asking anew, while nobody asks for bytes."""
+        """Wait for what is acquired, renewing the lease while nobody asks for bytes."""
         while True:
             try:
                 async with asyncio.timeout(RENEW_AFTER_S):

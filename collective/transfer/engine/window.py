@@ -22,10 +22,7 @@ _MEDIUM_SHARES: Final = 2
 
 
 def shares_of(size_bytes: int) -> int:
-    """Return what a piece of ``size_bytes`` (0 or more) takes: no less than its buffer does of a chunk's.
-
-    One larger than a chunk of this version's takes no more, or it would not fit into every window.
-    """
+    """Return what a piece of ``size_bytes`` (0 or more) takes: no less than its buffer does of a chunk's."""
     if size_bytes <= _SMALL_BYTES:
         return 1
     return _MEDIUM_SHARES if size_bytes <= _MEDIUM_BYTES else CHUNK_SHARES

@@ -6,15 +6,15 @@ Invariant: an exchange hears of its own frames only, and of none after it has le
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import betterproto2
 
-from collective.core.errors import BusyError, CollectiveError, RejectedError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
 from collective.core.units import Address
@@ -32,11 +32,6 @@ EXCHANGES_MAX: Final = 64
 """Requests at once on one connection; servers refuse more."""
 FOREIGN_EXCHANGES_MAX: Final = 16
 """Requests at once on a connection between two members, which may have many of these."""
-ROOM_S: Final = 30.0
-"""How long an exchange waits for room."""
-LOOK_AGAIN_S: Final = 0.25
-DIAL_AGAIN_AFTER_S: Final = 5.0
-"""A peer that refused one more connection is not asked for one before, as long as there is another."""
 _ATTEMPTS: Final = 3
 """Connections tried for one request when each is closed as soon as it is open."""
 _ANSWERS: Final = frozenset(
@@ -79,25 +74,21 @@ class Exchange(Protocol):
         ...
 
     def neighbour_moved(self) -> None:
-        """Hear that another exchange with the same peer sent payload."""
+        """Hear that another exchange of the link sent payload."""
         ...
 
 
 class Link:
     """One connection to a peer and the exchanges on it."""
 
-    def __init__(
-        self, generation: int, most: int, ended: Callable[[], None], moved: Callable[[], None]
-    ) -> None:
+    def __init__(self, generation: int, most: int, freed: Callable[[], None]) -> None:
         """Be a handler of a connection to be dialled, with the certificate of ``generation``.
 
-        ``most`` exchanges are on it at once; ``ended`` is called when one of them has, and ``moved`` when one
-        has sent payload.
+        ``most`` exchanges are on it at once; ``freed`` is called when one of them has ended.
         """
         self.generation = generation
         self._most = most
-        self._ended = ended
-        self._moved = moved
+        self._freed = freed
         self.connection = ChunkConnection()
         self.connection.handler = self
         self.turn = asyncio.Lock()
@@ -145,7 +136,6 @@ class Link:
         for other, exchange in self._exchanges.items():
             if other != request_id:
                 exchange.neighbour_moved()
-        self._moved()
 
     def leave(self, request_id: int, idle_s: float, *, over: bool) -> None:
         """End an exchange; if it is not ``over`` at the peer, cancel it there and doubt the peer."""
@@ -158,7 +148,7 @@ class Link:
         if not self._exchanges and self.connection.open:
             loop = asyncio.get_running_loop()
             self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
-        self._ended()
+        self._freed()
 
     def retire(self) -> None:
         """Begin nothing new here and close once nothing is under way."""
@@ -202,7 +192,7 @@ class Link:
             self._idle_timer = None
         for exchange in exchanges.values():
             exchange.failed(error)
-            self._ended()
+            self._freed()
 
 
 Moved = Callable[[SpiffeId, int, int], None]
@@ -234,13 +224,8 @@ class KeptLinks:
         self._limits = limits
         self._links: dict[SpiffeId, list[Link]] = {}
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
-        self._waiting: dict[SpiffeId, set[Exchange]] = {}
-        """Those that have not begun."""
-        self._turns: dict[SpiffeId, asyncio.Lock] = {}
-        """Held by the one of those that looks for room."""
-        self._freed: dict[SpiffeId, asyncio.Event] = {}
-        self._full: dict[SpiffeId, float] = {}
-        """Loop time at which a peer refused one more connection."""
+        self._waiting: dict[SpiffeId, deque[asyncio.Future[None]]] = {}
+        """Those for whom there is no room on any connection to a peer."""
         self._tasks = TaskScope()
         self._closed = False
         self._open_transports = OpenTransports()
@@ -248,51 +233,29 @@ class KeptLinks:
         dialer.attach(self)
 
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
-        """Return a connection to ``peer``, whether there is room on it or not.
+        """Return the least used connection to ``peer``, opening one where that helps.
 
-        Raises as :meth:`enter`.
-        """
-        usable = self._usable(peer)
-        return usable[0] if usable else await asyncio.shield(self._dialled(peer, addresses))
-
-    async def enter(
-        self, peer: SpiffeId, addresses: Sequence[Address], exchange: Exchange
-    ) -> tuple[Link, int]:
-        """Begin ``exchange`` on the least used connection to ``peer``, opening one where that helps.
-
-        Waits in turn where there is no room; what moves meanwhile is told to the exchange as a neighbour's.
-        Cancellation leaves a connection that is being opened to the next caller.
-
-        Returns:
-            the link, and the request id there.
+        Waits where there is no room on any.  Cancellation leaves a connection that is being opened to the
+        next caller.
 
         Raises:
             UnreachableError: none can be opened within the deadline.
-            BusyError: there was no room for ROOM_S seconds.
             RejectedError: somebody else answers.
         """
-        waiting = self._waiting.setdefault(peer, set())
-        waiting.add(exchange)
         try:
-            async with asyncio.timeout(ROOM_S), self._turns.setdefault(peer, asyncio.Lock()):
-                link = await self._with_room(peer, addresses)
-                return link, link.enter(exchange)
-        except TimeoutError as error:
-            raise BusyError(
-                f"Too much is under way with {peer} already; try again in a moment."
-            ) from error
-        finally:
-            waiting.discard(exchange)
+            return await self._link(peer, addresses)
+        except BaseException:
+            self._wake(peer)  # those behind us wait for an end of ours that will not come
+            raise
 
-    async def _with_room(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
-        """Return a connection with room, for the one whose turn it is."""
+    async def _link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
         attempts = 0
-        while True:
+        while attempts < _ATTEMPTS:
             if self._closed:
                 raise UnreachableError("This client is closed; open another.")
             usable = self._usable(peer)
             free = usable[0] if usable and usable[0].has_room else None
-            may_dial = not usable or self._may_dial(peer, len(usable))
+            may_dial = len(usable) < self._limits.connections_per_peer
             if free is not None and (len(free) < self._limits.crowded_at_requests or not may_dial):
                 return free
             if not may_dial:
@@ -301,28 +264,13 @@ class KeptLinks:
             try:
                 link = await asyncio.shield(self._dialled(peer, addresses))
             except UnreachableError:
-                if not self._usable(peer):
+                if free is None or not free.usable or not free.has_room:
                     raise
-                self._full[peer] = asyncio.get_running_loop().time()
-                continue
+                return free
             if link.usable and link.has_room:
                 return link
             attempts += not link.usable
-            if attempts >= _ATTEMPTS:
-                if not self._usable(peer):
-                    raise UnreachableError(
-                        f"{peer} ends every connection at once; try again in a moment."
-                    )
-                self._full[peer] = asyncio.get_running_loop().time()
-
-    def _may_dial(self, peer: SpiffeId, usable: int) -> bool:
-        """Whether one more connection may be opened beside those that there are."""
-        if usable >= self._limits.connections_per_peer:
-            return False
-        refused_s = self._full.get(peer)
-        return (
-            refused_s is None or asyncio.get_running_loop().time() - refused_s >= DIAL_AGAIN_AFTER_S
-        )
+        raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
 
     def _usable(self, peer: SpiffeId) -> list[Link]:
         """Return the connections to ``peer`` on which exchanges may begin, the least used first."""
@@ -346,26 +294,26 @@ class KeptLinks:
         return dial
 
     async def _room(self, peer: SpiffeId) -> None:
-        """Return when an exchange with ``peer`` has ended, and after LOOK_AGAIN_S in any case.
+        """Wait until an exchange with ``peer`` has ended; those who wait are woken in turn."""
+        waiting = self._waiting.setdefault(peer, deque())
+        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(freed)
+        try:
+            await freed
+        finally:
+            if freed in waiting:
+                waiting.remove(freed)
+            if not waiting and self._waiting.get(peer) is waiting:
+                del self._waiting[peer]
 
-        A connection that was doubted may have been heard of again.
-        """
-        freed = self._freed.setdefault(peer, asyncio.Event())
-        freed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN_S):
-                await freed.wait()
-
-    def _ended(self, peer: SpiffeId) -> None:
-        """Have the next who waits for ``peer`` look again."""
-        freed = self._freed.get(peer)
-        if freed is not None:
-            freed.set()
-
-    def _moved(self, peer: SpiffeId) -> None:
-        """Tell those who wait for ``peer`` that it takes what is sent to it."""
-        for exchange in self._waiting.get(peer, ()):
-            exchange.neighbour_moved()
+    def _wake(self, peer: SpiffeId) -> None:
+        """Let the next who waits for ``peer`` look again."""
+        waiting = self._waiting.get(peer, deque())
+        while waiting:
+            freed = waiting.popleft()
+            if not freed.done():
+                freed.set_result(None)
+                return
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate; what is under way goes on."""
@@ -379,8 +327,6 @@ class KeptLinks:
         """Close every connection; return when they have gone, after about a second at most."""
         self._closed = True
         await self._tasks.close()
-        for freed in self._freed.values():
-            freed.set()
         for links in self._links.values():
             for link in links:
                 link.close()
@@ -389,9 +335,7 @@ class KeptLinks:
 
     async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
         most = EXCHANGES_MAX if peer.trust_domain == self._home else FOREIGN_EXCHANGES_MAX
-        link = Link(
-            self._dialer.generation, most, partial(self._ended, peer), partial(self._moved, peer)
-        )
+        link = Link(self._dialer.generation, most, partial(self._wake, peer))
         link.connection.open_transports = self._open_transports
         try:
             async with asyncio.timeout(self._limits.dial_s):

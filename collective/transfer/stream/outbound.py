@@ -118,9 +118,9 @@ class _Outbound:
         """Loop time of the last byte sent or received, or result."""
 
     async def _enter(self) -> Link:
-        peer = self._peer
-        link, self._request_id = await self._links.enter(peer.identity, peer.addresses, self)
+        link = await self._links.link(self._peer.identity, self._peer.addresses)
         self._link = link
+        self._request_id = link.enter(self)
         return link
 
     def _moved(self) -> tuple[int, int]:
@@ -239,12 +239,11 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         return not self._over
 
     async def _send(self) -> None:
-        self._waits_for_turn = True
         link = await self._enter()
         if self._source.received < self._source.total:
-            self._waits_for_turn = False
             await self._send_pieces(link)  # still growing: nobody waits for its other end
             return
+        self._waits_for_turn = True
         async with link.turn:
             self._waits_for_turn = False
             await self._send_pieces(link)
@@ -274,7 +273,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             self._on_progress(sent)
 
     def neighbour_moved(self) -> None:
-        """While this put waits for room, and for its turn, the progress of others is its own."""
+        """While this put waits for its turn, the link's progress is its own."""
         if self._waits_for_turn:
             self._progressed(0)
 

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from collective.core.errors import BusyError, CollectiveError, InternalError, RejectedError
-from collective.core.ids import ChunkId, Domain, SpiffeId
+from collective.core.ids import ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.tasks import TaskScope
 from collective.core.world import Runs
@@ -27,7 +27,6 @@ from collective.rpc.gen.collective.v1.transfer import (
     SignedTicket,
     Ticket,
 )
-from collective.rpc.http2.closing import OpenTransports
 from collective.rpc.http2.member_share import (
     FOREIGN_UNREAD_MAX_BYTES,
     FOREIGN_WRITE_BYTES,
@@ -68,8 +67,6 @@ _FORWARDING: Final = ClientLimits(connections_per_peer=8, crowded_at_requests=1)
 FOREIGN_WRITES: Final = WriteBounds(
     FOREIGN_WRITE_BYTES, FOREIGN_UNREAD_MAX_BYTES, piece_bytes=FOREIGN_WRITE_BYTES
 )
-LATE_REQUESTS: Final = 4
-"""Who asks counts a request as over with its last answer, which is a moment before it is over here."""
 WIDE_FOREIGN_WRITES: Final = WriteBounds(FOREIGN_WRITE_BYTES, WIDE_UNREAD_MAX_BYTES)
 """Of the first WIDE_STREAMS_MAX connections that a member has open at once."""
 _log = structlog.get_logger(__name__)
@@ -120,7 +117,6 @@ class ChunkServer:
             moved=moved,
         )
         self._connections: set[_ServerConnection] = set()
-        self._wide_of: dict[Domain, OpenTransports] = {}
         self._draining = False
 
     @property
@@ -135,16 +131,9 @@ class ChunkServer:
 
     def protocol(self, peer: SpiffeId) -> asyncio.BufferedProtocol:
         """Return the protocol for a new connection whose certificate proved to be ``peer``."""
-        wide = self._wide(peer.trust_domain)
         served = _ServerConnection(
-            peer,
-            wide is not None,
-            self._serving,
-            self._tasks,
-            self._forget,
-            self._is_draining,
+            peer, self._bounds(peer), self._serving, self._tasks, self._forget, self._is_draining
         )
-        served.connection.open_transports = wide
         self._connections.add(served)
         if self._draining:
             asyncio.get_running_loop().call_soon(served.connection.close)
@@ -163,12 +152,16 @@ class ChunkServer:
         await self._serving.client.close()
         await self._serving.storing.close(self._serving.limits.store_s)
 
-    def _wide(self, member: Domain) -> OpenTransports | None:
-        """Return what counts the wide connections of another member, where one more may be."""
+    def _bounds(self, peer: SpiffeId) -> WriteBounds:
+        """Return what may wait on a new connection of ``peer``, given those that its member has."""
+        member = peer.trust_domain
         if member == self._serving.identity.trust_domain:
-            return None
-        wide = self._wide_of.setdefault(member, OpenTransports())
-        return wide if len(wide) < WIDE_STREAMS_MAX else None
+            return WriteBounds()
+        wide = sum(
+            one.bounds is WIDE_FOREIGN_WRITES and one.peer.trust_domain == member
+            for one in self._connections
+        )
+        return WIDE_FOREIGN_WRITES if wide < WIDE_STREAMS_MAX else FOREIGN_WRITES
 
     def _forget(self, served: _ServerConnection) -> None:
         self._connections.discard(served)
@@ -187,17 +180,17 @@ class _ServerConnection:
     def __init__(
         self,
         peer: SpiffeId,
-        is_wide: bool,  # noqa: FBT001 - only made above
+        bounds: WriteBounds,
         serving: Serving,
         tasks: TaskScope,
         forget: Callable[[_ServerConnection], None],
         draining: Callable[[], bool],
     ) -> None:
         self._is_foreign = peer.trust_domain != serving.identity.trust_domain
-        narrow = WIDE_FOREIGN_WRITES if is_wide else FOREIGN_WRITES
-        self.connection = ChunkConnection(narrow if self._is_foreign else None)
+        self.bounds = bounds
+        self.connection = ChunkConnection(bounds)
         self.connection.handler = self
-        self._peer = peer
+        self.peer = peer
         self._serving = serving
         self._tasks = tasks
         self._forget = forget
@@ -247,7 +240,7 @@ class _ServerConnection:
                 raise BusyError("The server is shutting down; try again in a moment.")
             limits = self._serving.limits
             most = FOREIGN_EXCHANGES_MAX if self._is_foreign else limits.requests_per_connection
-            if len(self._running) >= most + LATE_REQUESTS:
+            if len(self._running) >= most:
                 raise BusyError("Too many requests at once on one connection; wait for answers.")
             if frame.type is FrameType.GET:
                 get = parse_head(GetHeader, head)
@@ -267,7 +260,7 @@ class _ServerConnection:
         except CollectiveError as error:
             refusals = self._serving.refusals
             if refusals is not None and isinstance(error, TicketRefusedError):
-                refusals.ticket(self._peer, self.connection.source, error, trace)
+                refusals.ticket(self.peer, self.connection.source, error, trace)
             self._refuse(frame.request_id, error, trace)
             return None
         return BLOCKED if job.inbound is None else job.inbound
@@ -302,7 +295,7 @@ class _ServerConnection:
             chunk=ChunkId(chunk),
             length=length,
             node=serving.identity,
-            holder=self._peer,
+            holder=self.peer,
             now_ms=serving.keys.coordinator_now_ms(),
             revocation_epoch=serving.keys.revocation_epoch(),
         )
@@ -325,11 +318,11 @@ class _ServerConnection:
         with structlog.contextvars.bound_contextvars(request_id=trace):
             try:
                 await job.run()
-                _log.debug("transfer served", peer=str(self._peer), **job.described())
+                _log.debug("transfer served", peer=str(self.peer), **job.described())
             except CollectiveError as error:
                 self._refuse(request_id, error, trace)
             except Exception:  # noqa: BLE001 - the edge of the request's task
-                _log.exception("transfer failed", peer=str(self._peer))
+                _log.exception("transfer failed", peer=str(self.peer))
                 self._refuse(request_id, InternalError("The transfer failed."), trace)
 
     def _finish(self, request_id: int, job: PutJob | GetJob) -> None:
@@ -342,9 +335,9 @@ class _ServerConnection:
     def _refuse(self, request_id: int, error: CollectiveError, trace: str) -> None:
         self._serving.counts.refused += 1
         now_s = asyncio.get_running_loop().time()
-        line = self._serving.lines.take(self._peer.trust_domain, now_s)
+        line = self._serving.lines.take(self.peer.trust_domain, now_s)
         if line is not None:
-            who, why = str(self._peer), error.message
+            who, why = str(self.peer), error.message
             _log.info("transfer refused", peer=who, code=error.code, reason=why, **line)
         self.connection.answer_error(request_id, error, trace)
 

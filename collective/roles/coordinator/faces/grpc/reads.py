@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collective.core import limits
-from collective.core.errors import CollectiveError, UsageError
+from collective.core.errors import UsageError
 from collective.core.ids import Domain, LeaseId, parse_chunk_id
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
@@ -71,14 +71,10 @@ class ReadsService(reads_pb.ReadsBase):
             of_members: dict[Domain, list[LeaseId]] = {}
             for lease in map(LeaseId.parse, names):
                 of_members.setdefault(lease.domain, []).append(lease)
-            failed: list[CollectiveError] = []
-            for leases in of_members.values():  # one call for each that they are passed on to
-                try:
-                    await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
-                except CollectiveError as error:
-                    failed.append(error)
-            if failed:
-                raise failed[0]
+            for (
+                leases
+            ) in of_members.values():  # one call for each member that they are passed on to
+                await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
             return reads_pb.CloseReadResponse()
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
