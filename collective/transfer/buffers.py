@@ -111,7 +111,7 @@ class BufferPool:
             UsageError: ``size`` is above the largest stored chunk.
         """
         if self._waiters:
-            _class_of(size)
+            memory_bytes(size)
             return None
         return self._allocate(size)
 
@@ -155,7 +155,7 @@ class BufferPool:
         self._kept_bytes = 0
 
     def _allocate(self, size: int) -> PooledBuffer | None:
-        class_bytes = _class_of(size)
+        class_bytes = memory_bytes(size)
         kept = self._kept[class_bytes]
         if kept:
             memory = kept.pop()
@@ -216,7 +216,8 @@ class BufferPool:
         self.trim()
 
 
-def _class_of(size: int) -> int:
+def memory_bytes(size: int) -> int:
+    """Return what a buffer of ``size`` bytes takes of memory; UsageError above the largest stored chunk."""
     for class_bytes in _CLASSES:
         if size <= class_bytes:
             return class_bytes

@@ -12,20 +12,21 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from collective.core.limits import KIB, MIB
+from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.transfer.buffers import memory_bytes
 
 CHUNK_SHARES: Final = 8
 """What a chunk takes of a window."""
-_SMALL_BYTES: Final = 64 * KIB
-_MEDIUM_BYTES: Final = MIB
-_MEDIUM_SHARES: Final = 2
 
 
 def shares_of(size_bytes: int) -> int:
-    """Return what a piece of ``size_bytes`` (0 or more) takes: no less than its buffer does of a chunk's."""
-    if size_bytes <= _SMALL_BYTES:
-        return 1
-    return _MEDIUM_SHARES if size_bytes <= _MEDIUM_BYTES else CHUNK_SHARES
+    """Return what a piece of ``size_bytes`` (0 or more) takes: as much as its buffer does of a chunk's.
+
+    One larger than a chunk takes no more, or it would not fit into every window.
+    """
+    if size_bytes >= CHUNK_SIZE_BYTES:
+        return CHUNK_SHARES
+    return -(-memory_bytes(size_bytes) * CHUNK_SHARES // memory_bytes(CHUNK_SIZE_BYTES))
 
 
 class Window:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from collective.core.limits import CHUNK_SIZE_BYTES, KIB, MIB
-from collective.transfer.buffers import _class_of
+from collective.transfer.buffers import memory_bytes
 from collective.transfer.engine.window import CHUNK_SHARES, Window, shares_of
 
 
@@ -20,9 +20,9 @@ async def let_run() -> None:
 def test_a_piece_takes_of_the_window_what_it_takes_of_memory() -> None:
     assert [shares_of(size) for size in (0, 4 * KIB, MIB, CHUNK_SIZE_BYTES)] == [1, 1, 2, 8]
     assert shares_of(16 * MIB) == CHUNK_SHARES, "never more than fits into any window"
-    of_a_chunk = _class_of(CHUNK_SIZE_BYTES)
+    of_a_chunk = memory_bytes(CHUNK_SIZE_BYTES)
     for size in range(1, CHUNK_SIZE_BYTES, 8 * KIB):
-        assert _class_of(size) / of_a_chunk <= shares_of(size) / CHUNK_SHARES
+        assert memory_bytes(size) / of_a_chunk <= shares_of(size) / CHUNK_SHARES
 
 
 async def test_eight_small_pieces_are_let_in_for_one_chunk() -> None:
