@@ -18,8 +18,8 @@ from collective.core.limits import KIB, MIB
 
 MEMBER_MAX_BYTES: Final = 64 * MIB
 """What one other member may hold of a process, by all that it does."""
-CALLS_MAX: Final = 128
-"""Calls that were begun and have not ended, admitted or not."""
+CALLS_MAX: Final = 192
+"""Calls that were begun and have not ended: the 64 that are admitted, 64 that wait, and as many to spare."""
 MESSAGES_MAX_BYTES: Final = 5 * MIB
 """Of their messages, in both directions: one of the largest, and others beside it."""
 FOREIGN_WINDOW_BYTES: Final = 64 * KIB

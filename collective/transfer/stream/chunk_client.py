@@ -179,7 +179,7 @@ class ChunkClient:
             RejectedError: somebody else answers.
         """
         peer = _first_peer(route)
-        link = await self._links.link(peer.identity, peer.addresses)
+        link = await self._links.reach(peer.identity, peer.addresses)
         stands()
         await link.connection.heard(self._limits.dial_s)
 

@@ -16,10 +16,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+import betterproto2
 
 from collective.core.errors import RejectedError
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, KIB
+from collective.rpc.wire.decoding import parse_message
+
+M = TypeVar("M", bound=betterproto2.Message)
 
 FRAME_HEADER_BYTES: Final = 16
 HEAD_MAX_BYTES: Final = 16 * KIB
@@ -113,6 +118,14 @@ def decode_frame(raw: bytes | bytearray | memoryview) -> Frame:
     if not request_id and kind not in _OF_CONNECTION:
         raise FramingError(f"A {kind.name} frame belongs to no request.")
     return Frame(kind, request_id, FrameFlag(flags_code), head_length, payload_length)
+
+
+def parse_head(message_class: type[M], head: bytes) -> M:
+    """Return the message in a frame's head, or raise :class:`FramingError`."""
+    try:
+        return parse_message(message_class, head)
+    except RejectedError as error:
+        raise FramingError(f"The {message_class.__name__} of a frame does not parse.") from error
 
 
 def encode_head(

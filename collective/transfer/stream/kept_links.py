@@ -1,6 +1,7 @@
-"""Kept connections to peers, by SPIFFE id, and which request an answer belongs to.
+"""Kept connections to peers, by SPIFFE id, and whose turn it is where they are full.
 
-Invariant: an exchange hears of its own frames only, and of none after it has left its link.
+Invariants: exchanges with one peer begin in the order in which they asked; none waits for a connection to be
+opened as long as there is another with room, but for a moment; every wait has an end.
 """
 
 from __future__ import annotations
@@ -9,43 +10,30 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
-import betterproto2
-
-from collective.core.errors import CollectiveError, RejectedError, UnreachableError
+from collective.core.errors import BusyError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.tasks import TaskScope
 from collective.core.units import Address
-from collective.rpc.errors import from_detail
-from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.rpc.http2.closing import OpenTransports
 from collective.rpc.links import Dialer
-from collective.rpc.wire.decoding import parse_message
-from collective.transfer.stream.connection import ChunkConnection
-from collective.transfer.stream.frames import Blocked, Frame, FrameType, FramingError, PayloadTarget
-
-M = TypeVar("M", bound=betterproto2.Message)
-
-EXCHANGES_MAX: Final = 64
-"""Requests at once on one connection; servers refuse more."""
-FOREIGN_EXCHANGES_MAX: Final = 16
-"""Requests at once on a connection between two members, which may have many of these."""
-_ATTEMPTS: Final = 3
-"""Connections tried for one request when each is closed as soon as it is open."""
-_ANSWERS: Final = frozenset(
-    {FrameType.PUT_RESULT, FrameType.GET_RESULT, FrameType.DATA, FrameType.ERROR}
+from collective.transfer.stream.link import (
+    EXCHANGES_MAX,
+    FOREIGN_EXCHANGES_MAX,
+    Exchange,
+    Link,
 )
-_REQUEST_IDS: Final = (1 << 32) - 1
 
-
-def parse_head(message_class: type[M], head: bytes) -> M:
-    """Return the message in a frame's head, or raise :class:`FramingError`."""
-    try:
-        return parse_message(message_class, head)
-    except RejectedError as error:
-        raise FramingError(f"The {message_class.__name__} of a frame does not parse.") from error
+ROOM_S: Final = 30.0
+"""How long an exchange waits for room before it is told that the peer is busy."""
+ANOTHER_S: Final = 0.25
+"""How long exchanges wait for one more connection where there is room on another, though a crowded one."""
+ANOTHER_AGAIN_S: Final = 10.0
+"""A peer that refused one more connection is not asked for one again before, as long as another is usable."""
+_LOOK_AGAIN_S: Final = 0.25
+_DIALS_MAX: Final = 3
+"""Connections opened in a row that were closed as soon as they were open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,139 +48,6 @@ class LinkLimits:
     """For opening one, all addresses together."""
     idle_s: float = 60.0
     """An unused connection is closed after this (servers wait longer)."""
-
-
-class Exchange(Protocol):
-    """One request under way on a link."""
-
-    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
-        """Hear of an answer frame; return where its payload lands, None to discard it."""
-        ...
-
-    def failed(self, error: CollectiveError) -> None:
-        """Hear that no answer will come."""
-        ...
-
-    def neighbour_moved(self) -> None:
-        """Hear that another exchange of the link sent payload."""
-        ...
-
-
-class Link:
-    """One connection to a peer and the exchanges on it."""
-
-    def __init__(self, generation: int, most: int, freed: Callable[[], None]) -> None:
-        """Be a handler of a connection to be dialled, with the certificate of ``generation``.
-
-        ``most`` exchanges are on it at once; ``freed`` is called when one of them has ended.
-        """
-        self.generation = generation
-        self._most = most
-        self._freed = freed
-        self.connection = ChunkConnection()
-        self.connection.handler = self
-        self.turn = asyncio.Lock()
-        """Held by a put while it sends payload that is there already: one after the other is kinder
-        to the memory of hops than all at once."""
-        self._exchanges: dict[int, Exchange] = {}
-        self._last_id = 0
-        self._doubted_at_frame: int | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._retired = False
-
-    def __len__(self) -> int:
-        return len(self._exchanges)
-
-    @property
-    def usable(self) -> bool:
-        """Whether new exchanges may begin here, room provided: open, and heard of since doubted."""
-        if self._retired:
-            return False
-        if self._doubted_at_frame is not None:
-            if self.connection.frames_received == self._doubted_at_frame:
-                return False
-            self._doubted_at_frame = None
-        return self.connection.open
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the other end takes one more exchange."""
-        return len(self._exchanges) < self._most
-
-    def enter(self, exchange: Exchange) -> int:
-        """Begin an exchange; returns its request id."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        while True:
-            self._last_id = self._last_id % _REQUEST_IDS + 1
-            if self._last_id not in self._exchanges:
-                break
-        self._exchanges[self._last_id] = exchange
-        return self._last_id
-
-    def moved(self, request_id: int) -> None:
-        """Tell the others that this exchange sent payload, while they wait for their turn."""
-        for other, exchange in self._exchanges.items():
-            if other != request_id:
-                exchange.neighbour_moved()
-
-    def leave(self, request_id: int, idle_s: float, *, over: bool) -> None:
-        """End an exchange; if it is not ``over`` at the peer, cancel it there and doubt the peer."""
-        if self._exchanges.pop(request_id, None) is None:
-            return
-        if not over and self.connection.open:
-            self.connection.send(FrameType.CANCEL, request_id)
-            self.connection.send(FrameType.PING, 0)
-            self._doubted_at_frame = self.connection.frames_received
-        if not self._exchanges and self.connection.open:
-            loop = asyncio.get_running_loop()
-            self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
-        self._freed()
-
-    def retire(self) -> None:
-        """Begin nothing new here and close once nothing is under way."""
-        self._retired = True
-        if not self._exchanges:
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection and fail what is on it."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        if self.connection.write_paused:
-            self.connection.abort(UnreachableError("The connection was closed."))
-        else:
-            self.connection.close()
-
-    def _close_idle(self) -> None:
-        self._idle_timer = None
-        if not self._exchanges:
-            self.close()
-
-    # --- ConnectionHandler ---
-
-    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
-        """Pass an answer to its exchange; late answers are dropped."""
-        if frame.type not in _ANSWERS:
-            raise FramingError(f"A {frame.type.name} frame is no answer.")
-        if frame.type is FrameType.ERROR and not frame.request_id:
-            error = from_detail(parse_head(ErrorDetail, head))
-            self.connection.abort(UnreachableError(f"The peer closed: {error.message}"))
-            return None
-        exchange = self._exchanges.get(frame.request_id)
-        return exchange.answered(frame, head) if exchange is not None else None
-
-    def connection_lost(self, error: CollectiveError) -> None:
-        """Fail all exchanges."""
-        exchanges, self._exchanges = self._exchanges, {}
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        for exchange in exchanges.values():
-            exchange.failed(error)
-            self._freed()
 
 
 Moved = Callable[[SpiffeId, int, int], None]
@@ -222,129 +77,296 @@ class KeptLinks:
         self.moved = moved
         self._home = home
         self._limits = limits
-        self._links: dict[SpiffeId, list[Link]] = {}
-        self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
-        self._waiting: dict[SpiffeId, deque[asyncio.Future[None]]] = {}
-        """Those for whom there is no room on any connection to a peer."""
-        self._tasks = TaskScope()
+        self._peers: dict[SpiffeId, _PeerLinks] = {}
         self._closed = False
         self._open_transports = OpenTransports()
         self.idle_s = limits.idle_s
         dialer.attach(self)
 
-    async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
-        """Return the least used connection to ``peer``, opening one where that helps.
+    async def enter(
+        self, peer: SpiffeId, addresses: Sequence[Address], exchange: Exchange
+    ) -> tuple[Link, int]:
+        """Begin ``exchange`` on the least used connection to ``peer``, opening one where that helps.
 
-        Waits where there is no room on any.  Cancellation leaves a connection that is being opened to the
-        next caller.
+        Waits in turn where there is no room; what others send meanwhile is told to the exchange as a neighbour's.
+        Cancellation leaves a connection that is being opened to the next caller.
+
+        Returns:
+            the link, and the request id there.
 
         Raises:
             UnreachableError: none can be opened within the deadline.
+            BusyError: there was no room for ROOM_S seconds.
             RejectedError: somebody else answers.
         """
-        try:
-            return await self._link(peer, addresses)
-        except BaseException:
-            self._wake(peer)  # those behind us wait for an end of ours that will not come
-            raise
+        return await self._of(peer).enter(addresses, exchange)
 
-    async def _link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
-        attempts = 0
-        while attempts < _ATTEMPTS:
-            if self._closed:
-                raise UnreachableError("This client is closed; open another.")
-            usable = self._usable(peer)
-            free = usable[0] if usable and usable[0].has_room else None
-            may_dial = len(usable) < self._limits.connections_per_peer
-            if free is not None and (len(free) < self._limits.crowded_at_requests or not may_dial):
-                return free
-            if not may_dial:
-                await self._room(peer)
-                continue
-            try:
-                link = await asyncio.shield(self._dialled(peer, addresses))
-            except UnreachableError:
-                if free is None or not free.usable or not free.has_room:
-                    raise
-                return free
-            if link.usable and link.has_room:
-                return link
-            attempts += not link.usable
-        raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
-
-    def _usable(self, peer: SpiffeId) -> list[Link]:
-        """Return the connections to ``peer`` on which exchanges may begin, the least used first."""
-        self.retire()
-        links = [link for link in self._links.get(peer, ()) if link.connection.open]
-        if links:
-            self._links[peer] = links
-        else:
-            self._links.pop(peer, None)
-        return sorted((link for link in links if link.usable), key=len)
-
-    def _dialled(self, peer: SpiffeId, addresses: Sequence[Address]) -> asyncio.Task[Link]:
-        """Return the task that opens a connection to ``peer``; one at a time does."""
-        dial = self._dials.get(peer)
-        if dial is None:
-            links = self._links.get(peer, [])
-            for old in links[: max(0, len(links) - 2 * self._limits.connections_per_peer + 1)]:
-                old.close()
-            dial = self._tasks.spawn(self._dial(peer, tuple(addresses)))
-            self._dials[peer] = dial
-        return dial
-
-    async def _room(self, peer: SpiffeId) -> None:
-        """Wait until an exchange with ``peer`` has ended; those who wait are woken in turn."""
-        waiting = self._waiting.setdefault(peer, deque())
-        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting.append(freed)
-        try:
-            await freed
-        finally:
-            if freed in waiting:
-                waiting.remove(freed)
-            if not waiting and self._waiting.get(peer) is waiting:
-                del self._waiting[peer]
-
-    def _wake(self, peer: SpiffeId) -> None:
-        """Let the next who waits for ``peer`` look again."""
-        waiting = self._waiting.get(peer, deque())
-        while waiting:
-            freed = waiting.popleft()
-            if not freed.done():
-                freed.set_result(None)
-                return
+    async def reach(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
+        """Return a connection to ``peer``, with room on it or without; raises as :meth:`enter` does."""
+        return await self._of(peer).reach(addresses)
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate; what is under way goes on."""
-        generation = self._dialer.generation
-        for links in self._links.values():
-            for link in links:
-                if link.generation != generation:
-                    link.retire()
+        for links in self._peers.values():
+            links.retire()
 
     async def close(self) -> None:
         """Close every connection; return when they have gone, after about a second at most."""
         self._closed = True
-        await self._tasks.close()
-        for links in self._links.values():
-            for link in links:
-                link.close()
-        self._links.clear()
+        for links in tuple(self._peers.values()):
+            await links.close()
         await self._open_transports.leave()
 
-    async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
-        most = EXCHANGES_MAX if peer.trust_domain == self._home else FOREIGN_EXCHANGES_MAX
-        link = Link(self._dialer.generation, most, partial(self._wake, peer))
+    def _of(self, peer: SpiffeId) -> _PeerLinks:
+        if self._closed:
+            raise _closed()
+        links = self._peers.get(peer)
+        if links is None:
+            for other in [known for known, links in self._peers.items() if links.unused]:
+                del self._peers[other]
+            most = EXCHANGES_MAX if peer.trust_domain == self._home else FOREIGN_EXCHANGES_MAX
+            links = _PeerLinks(peer, most, self._dialer, self._limits, self._open_transports)
+            self._peers[peer] = links
+        return links
+
+
+def _closed() -> UnreachableError:
+    return UnreachableError("This client is closed; open another.")
+
+
+class _Waiting:
+    """An exchange that has not begun."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.place: asyncio.Future[tuple[Link, int]] = asyncio.get_running_loop().create_future()
+
+
+class _PeerLinks:
+    """The connections to one peer, and who waits for them.
+
+    One at a time is opened, by a task that nobody waits for: those who wait are served whenever something has
+    changed, and told when nothing will.
+    """
+
+    def __init__(
+        self,
+        peer: SpiffeId,
+        most: int,
+        dialer: Dialer,
+        limits: LinkLimits,
+        open_transports: OpenTransports,
+    ) -> None:
+        """Have no connection; each takes ``most`` exchanges at once."""
+        self._peer = peer
+        self._most = most
+        self._dialer = dialer
+        self._limits = limits
+        self._open_transports = open_transports
+        self._addresses: tuple[Address, ...] = ()
+        """Those that were told last."""
+        self._links: list[Link] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._reaching: list[asyncio.Future[Link]] = []
+        """Who waits for a connection only, not for room."""
+        self._tasks = TaskScope()
+        self._dial_began_s: float | None = None
+        """Loop time, while one is being opened."""
+        self._another_at_s = 0.0
+        """Loop time from which on one more may be opened beside a usable one."""
+        self._ended_at_once = 0
+        self._turn: asyncio.Handle | None = None
+        """Serves those who wait; while there is one, in a moment at the latest."""
+        self._closed = False
+
+    @property
+    def unused(self) -> bool:
+        """Whether there is nothing to keep."""
+        nobody = not self._waiting and not self._reaching and self._dial_began_s is None
+        return nobody and not any(link.connection.open for link in self._links)
+
+    async def enter(self, addresses: Sequence[Address], exchange: Exchange) -> tuple[Link, int]:
+        """Begin ``exchange``; see :meth:`KeptLinks.enter`."""
+        self._addresses = tuple(addresses)
+        if not self._waiting:
+            link = self._with_room()
+            if link is not None:
+                return link, link.enter(exchange)
+        one = _Waiting(exchange)
+        self._waiting.append(one)
+        self._serve_in(_LOOK_AGAIN_S)
+        try:
+            async with asyncio.timeout(ROOM_S):
+                return await one.place
+        except BaseException as error:
+            self._withdraw(one)
+            if isinstance(error, TimeoutError):
+                raise BusyError(
+                    f"Too much is under way with {self._peer} already; try again in a moment."
+                ) from error
+            raise
+
+    async def reach(self, addresses: Sequence[Address]) -> Link:
+        """Return a usable connection; see :meth:`KeptLinks.reach`."""
+        self._addresses = tuple(addresses)
+        usable = self._usable()
+        if usable:
+            return usable[0]
+        self._open_one(usable)
+        reached: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        self._reaching.append(reached)
+        self._serve_in(_LOOK_AGAIN_S)
+        return await reached
+
+    def retire(self) -> None:
+        """Begin nothing new on connections with a former certificate."""
+        generation = self._dialer.generation
+        for link in tuple(self._links):
+            if link.generation != generation:
+                link.retire()
+
+    async def close(self) -> None:
+        """Close every connection, and tell those who wait."""
+        self._closed = True
+        if self._turn is not None:
+            self._turn.cancel()
+        self._fail(_closed())
+        await self._tasks.close()
+        for link in tuple(self._links):
+            link.close()
+
+    # --- those who wait ---
+
+    def _withdraw(self, one: _Waiting) -> None:
+        """Give up, and give back the place of one that had it already and will not use it."""
+        if one in self._waiting:
+            self._waiting.remove(one)
+        elif one.place.done() and not one.place.cancelled() and one.place.exception() is None:
+            link, request_id = one.place.result()
+            link.leave(request_id, self._limits.idle_s, over=True)
+
+    def _serve_in(self, delay_s: float) -> None:
+        """Serve those who wait after ``delay_s`` seconds at the latest: at once, where that is 0."""
+        if self._closed or not (self._waiting or self._reaching):
+            return
+        loop = asyncio.get_running_loop()
+        if self._turn is not None:
+            if delay_s:
+                return
+            self._turn.cancel()
+        self._turn = (
+            loop.call_later(delay_s, self._serve) if delay_s else loop.call_soon(self._serve)
+        )
+
+    def _freed(self) -> None:
+        self._serve_in(0)
+
+    def _serve(self) -> None:
+        """Give those who wait what there is, in turn; look again in a while, as doubts end unseen."""
+        self._turn = None
+        usable = self._usable()
+        if self._reaching and not usable:
+            self._open_one(usable)
+        elif self._reaching:
+            reaching, self._reaching = self._reaching, []
+            for reached in reaching:
+                if not reached.done():
+                    reached.set_result(usable[0])
+        while self._waiting:
+            if not self._waiting[0].place.done():
+                link = self._with_room()
+                if link is None:
+                    break
+                one = self._waiting[0]
+                one.place.set_result((link, link.enter(one.exchange)))
+            self._waiting.popleft()
+        self._serve_in(_LOOK_AGAIN_S)
+
+    def _moved(self) -> None:
+        for one in self._waiting:
+            one.exchange.neighbour_moved()
+
+    def _fail(self, error: Exception) -> None:
+        """Tell all who wait that nothing will come."""
+        waiting, self._waiting = self._waiting, deque()
+        reaching, self._reaching = self._reaching, []
+        for one in waiting:
+            if not one.place.done():
+                one.place.set_exception(error)
+        for reached in reaching:
+            if not reached.done():
+                reached.set_exception(error)
+
+    # --- connections ---
+
+    def _usable(self) -> list[Link]:
+        """Return the connections on which exchanges may begin, the least used first."""
+        self.retire()
+        self._links = [link for link in self._links if link.connection.open]
+        return sorted((link for link in self._links if link.usable), key=len)
+
+    def _with_room(self) -> Link | None:
+        """Return a connection on which an exchange may begin now; open one more where that helps."""
+        usable = self._usable()
+        free = usable[0] if usable and usable[0].has_room else None
+        if free is not None and len(free) < self._limits.crowded_at_requests:
+            return free
+        self._open_one(usable)
+        if free is None or self._dial_began_s is None:
+            return free
+        dialled_s = asyncio.get_running_loop().time() - self._dial_began_s
+        return free if dialled_s >= ANOTHER_S else None
+
+    def _open_one(self, usable: Sequence[Link]) -> None:
+        """Begin to open a connection beside those that are ``usable``, if it may be."""
+        now_s = asyncio.get_running_loop().time()
+        if self._dial_began_s is not None or len(usable) >= self._limits.connections_per_peer:
+            return
+        if usable and now_s < self._another_at_s:
+            return
+        self._dial_began_s = now_s
+        for old in self._links[
+            : max(0, len(self._links) - 2 * self._limits.connections_per_peer + 1)
+        ]:
+            old.close()
+        self._tasks.spawn(self._dial())
+
+    async def _dial(self) -> None:
+        link = Link(self._dialer.generation, self._most, freed=self._freed, moved=self._moved)
         link.connection.open_transports = self._open_transports
+        failed: Exception | None = None
         try:
             async with asyncio.timeout(self._limits.dial_s):
-                await self._dialer.dial(peer, addresses, lambda: link.connection)
-            self._links.setdefault(peer, []).append(link)
+                await self._dialer.dial(self._peer, self._addresses, lambda: link.connection)
         except TimeoutError as error:
-            raise UnreachableError(
-                f"No connection to {peer} within {self._limits.dial_s:g} s; check that it runs."
-            ) from error
+            failed = UnreachableError(
+                f"No connection to {self._peer} within {self._limits.dial_s:g} s; check that it runs."
+            )
+            failed.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - those who wait are told, whatever it is
+            failed = error
         finally:
-            self._dials.pop(peer, None)
-        return link
+            self._dial_began_s = None
+        self._dialled(link, failed)
+
+    def _dialled(self, link: Link, failed: Exception | None) -> None:
+        """Go on with a new link, or without."""
+        if failed is None:
+            self._links.append(link)
+        usable = self._usable()
+        if link in usable:
+            self._ended_at_once = 0
+        elif usable:
+            self._another_at_s = asyncio.get_running_loop().time() + ANOTHER_AGAIN_S
+        elif failed is not None:
+            self._fail(failed)
+        else:
+            self._ended_at_once += 1
+            if self._ended_at_once >= _DIALS_MAX:
+                self._ended_at_once = 0
+                self._fail(
+                    UnreachableError(
+                        f"{self._peer} ends every connection at once; try again in a moment."
+                    )
+                )
+        self._freed()

@@ -27,9 +27,11 @@ from collective.transfer.stream.frames import (
     FrameFlag,
     FrameType,
     PayloadTarget,
+    parse_head,
 )
 from collective.transfer.stream.inbound import Inbound
-from collective.transfer.stream.kept_links import KeptLinks, Link, parse_head
+from collective.transfer.stream.kept_links import KeptLinks
+from collective.transfer.stream.link import Link
 
 FOLLOW_BYTES: Final = 64 * KIB
 """Least piece that is passed on before more arrives."""
@@ -118,10 +120,9 @@ class _Outbound:
         """Loop time of the last byte sent or received, or result."""
 
     async def _enter(self) -> Link:
-        link = await self._links.link(self._peer.identity, self._peer.addresses)
-        self._link = link
-        self._request_id = link.enter(self)
-        return link
+        identity, addresses = self._peer.identity, self._peer.addresses
+        self._link, self._request_id = await self._links.enter(identity, addresses, self)
+        return self._link
 
     def _moved(self) -> tuple[int, int]:
         """Return the payload bytes sent, and those received."""
@@ -160,7 +161,7 @@ class _Outbound:
         self._wake()
 
     def neighbour_moved(self) -> None:
-        """Another exchange of the link sent payload."""
+        """Another exchange with the peer sent payload."""
 
     def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take an answer."""
@@ -193,7 +194,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         self._results: deque[PutResult] = deque()
         self._results_left = max(1, len(header.hops))
         self._begun = False
-        self._waits_for_turn = False
+        self._waits_for_turn = True
         self.sent_bytes = 0
         """Payload bytes handed to the connection."""
 
@@ -241,9 +242,9 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
     async def _send(self) -> None:
         link = await self._enter()
         if self._source.received < self._source.total:
+            self._waits_for_turn = False
             await self._send_pieces(link)  # still growing: nobody waits for its other end
             return
-        self._waits_for_turn = True
         async with link.turn:
             self._waits_for_turn = False
             await self._send_pieces(link)
@@ -273,7 +274,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             self._on_progress(sent)
 
     def neighbour_moved(self) -> None:
-        """While this put waits for its turn, the link's progress is its own."""
+        """While this put waits for room or its turn, what others send is its progress."""
         if self._waits_for_turn:
             self._progressed(0)
 

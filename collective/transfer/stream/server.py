@@ -27,16 +27,10 @@ from collective.rpc.gen.collective.v1.transfer import (
     SignedTicket,
     Ticket,
 )
-from collective.rpc.http2.member_share import (
-    FOREIGN_UNREAD_MAX_BYTES,
-    FOREIGN_WRITE_BYTES,
-    WIDE_STREAMS_MAX,
-    WIDE_UNREAD_MAX_BYTES,
-)
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits
-from collective.transfer.stream.connection import ChunkConnection, WriteBounds
+from collective.transfer.stream.connection import ChunkConnection
 from collective.transfer.stream.frames import (
     BLOCKED,
     Blocked,
@@ -44,9 +38,10 @@ from collective.transfer.stream.frames import (
     FrameType,
     FramingError,
     PayloadTarget,
+    parse_head,
 )
 from collective.transfer.stream.get_job import GetJob
-from collective.transfer.stream.kept_links import FOREIGN_EXCHANGES_MAX, Moved, parse_head
+from collective.transfer.stream.kept_links import Moved
 from collective.transfer.stream.put_job import PutJob
 from collective.transfer.stream.serving import (
     ChunkStorage,
@@ -56,6 +51,7 @@ from collective.transfer.stream.serving import (
     TransferCounts,
     TransferLimits,
 )
+from collective.transfer.stream.terms import ServingTerms, Terms
 from collective.transfer.tickets.checking import check_following, check_ticket
 from collective.transfer.tickets.keys import KeySource
 from collective.transfer.tickets.refusals import TicketRefusedError
@@ -64,11 +60,6 @@ __all__ = ["ChunkServer", "ChunkStorage", "TransferCounts", "TransferLimits"]
 
 _FORWARDING: Final = ClientLimits(connections_per_peer=8, crowded_at_requests=1)
 """Payload passed on grows as fast as it arrives, so each has a connection of its own if possible."""
-FOREIGN_WRITES: Final = WriteBounds(
-    FOREIGN_WRITE_BYTES, FOREIGN_UNREAD_MAX_BYTES, piece_bytes=FOREIGN_WRITE_BYTES
-)
-WIDE_FOREIGN_WRITES: Final = WriteBounds(FOREIGN_WRITE_BYTES, WIDE_UNREAD_MAX_BYTES)
-"""Of the first WIDE_STREAMS_MAX connections that a member has open at once."""
 _log = structlog.get_logger(__name__)
 
 
@@ -116,6 +107,9 @@ class ChunkServer:
             foreign_pools=foreign_pools,
             moved=moved,
         )
+        self._terms = ServingTerms(
+            identity.trust_domain, self._serving.limits.requests_per_connection
+        )
         self._connections: set[_ServerConnection] = set()
         self._draining = False
 
@@ -131,8 +125,9 @@ class ChunkServer:
 
     def protocol(self, peer: SpiffeId) -> asyncio.BufferedProtocol:
         """Return the protocol for a new connection whose certificate proved to be ``peer``."""
+        terms = self._terms.of(peer.trust_domain)
         served = _ServerConnection(
-            peer, self._bounds(peer), self._serving, self._tasks, self._forget, self._is_draining
+            peer, terms, self._serving, self._tasks, self._forget, self._is_draining
         )
         self._connections.add(served)
         if self._draining:
@@ -152,17 +147,6 @@ class ChunkServer:
         await self._serving.client.close()
         await self._serving.storing.close(self._serving.limits.store_s)
 
-    def _bounds(self, peer: SpiffeId) -> WriteBounds:
-        """Return what may wait on a new connection of ``peer``, given those that its member has."""
-        member = peer.trust_domain
-        if member == self._serving.identity.trust_domain:
-            return WriteBounds()
-        wide = sum(
-            one.bounds is WIDE_FOREIGN_WRITES and one.peer.trust_domain == member
-            for one in self._connections
-        )
-        return WIDE_FOREIGN_WRITES if wide < WIDE_STREAMS_MAX else FOREIGN_WRITES
-
     def _forget(self, served: _ServerConnection) -> None:
         self._connections.discard(served)
 
@@ -180,17 +164,17 @@ class _ServerConnection:
     def __init__(
         self,
         peer: SpiffeId,
-        bounds: WriteBounds,
+        terms: Terms,
         serving: Serving,
         tasks: TaskScope,
         forget: Callable[[_ServerConnection], None],
         draining: Callable[[], bool],
     ) -> None:
-        self._is_foreign = peer.trust_domain != serving.identity.trust_domain
-        self.bounds = bounds
-        self.connection = ChunkConnection(bounds)
+        self._requests_max = terms.requests_max
+        self.connection = ChunkConnection(terms.writes)
         self.connection.handler = self
-        self.peer = peer
+        self.connection.open_transports = terms.transports
+        self._peer = peer
         self._serving = serving
         self._tasks = tasks
         self._forget = forget
@@ -238,9 +222,7 @@ class _ServerConnection:
         try:
             if self._draining():
                 raise BusyError("The server is shutting down; try again in a moment.")
-            limits = self._serving.limits
-            most = FOREIGN_EXCHANGES_MAX if self._is_foreign else limits.requests_per_connection
-            if len(self._running) >= most:
+            if len(self._running) >= self._requests_max:
                 raise BusyError("Too many requests at once on one connection; wait for answers.")
             if frame.type is FrameType.GET:
                 get = parse_head(GetHeader, head)
@@ -260,7 +242,7 @@ class _ServerConnection:
         except CollectiveError as error:
             refusals = self._serving.refusals
             if refusals is not None and isinstance(error, TicketRefusedError):
-                refusals.ticket(self.peer, self.connection.source, error, trace)
+                refusals.ticket(self._peer, self.connection.source, error, trace)
             self._refuse(frame.request_id, error, trace)
             return None
         return BLOCKED if job.inbound is None else job.inbound
@@ -295,7 +277,7 @@ class _ServerConnection:
             chunk=ChunkId(chunk),
             length=length,
             node=serving.identity,
-            holder=self.peer,
+            holder=self._peer,
             now_ms=serving.keys.coordinator_now_ms(),
             revocation_epoch=serving.keys.revocation_epoch(),
         )
@@ -318,11 +300,11 @@ class _ServerConnection:
         with structlog.contextvars.bound_contextvars(request_id=trace):
             try:
                 await job.run()
-                _log.debug("transfer served", peer=str(self.peer), **job.described())
+                _log.debug("transfer served", peer=str(self._peer), **job.described())
             except CollectiveError as error:
                 self._refuse(request_id, error, trace)
             except Exception:  # noqa: BLE001 - the edge of the request's task
-                _log.exception("transfer failed", peer=str(self.peer))
+                _log.exception("transfer failed", peer=str(self._peer))
                 self._refuse(request_id, InternalError("The transfer failed."), trace)
 
     def _finish(self, request_id: int, job: PutJob | GetJob) -> None:
@@ -335,9 +317,9 @@ class _ServerConnection:
     def _refuse(self, request_id: int, error: CollectiveError, trace: str) -> None:
         self._serving.counts.refused += 1
         now_s = asyncio.get_running_loop().time()
-        line = self._serving.lines.take(self.peer.trust_domain, now_s)
+        line = self._serving.lines.take(self._peer.trust_domain, now_s)
         if line is not None:
-            who, why = str(self.peer), error.message
+            who, why = str(self._peer), error.message
             _log.info("transfer refused", peer=who, code=error.code, reason=why, **line)
         self.connection.answer_error(request_id, error, trace)
 

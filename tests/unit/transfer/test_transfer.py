@@ -24,8 +24,9 @@ from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Receipt
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, Put
 from collective.transfer.stream.frames import FrameType
-from collective.transfer.stream.kept_links import FOREIGN_EXCHANGES_MAX
+from collective.transfer.stream.link import FOREIGN_EXCHANGES_MAX
 from collective.transfer.stream.outbound import Patience
+from collective.transfer.stream.terms import LATE_REQUESTS
 from collective.transfer.tickets.receipts import open_receipt
 from collective.transfer.tickets.refusals import (
     TicketExpiredError,
@@ -527,6 +528,50 @@ async def test_what_another_member_takes_at_once_is_kept_to_and_the_rest_waits(
         assert world.dialer.dials == 3, "that of the put, and two"
 
 
+async def test_one_that_waits_for_room_is_no_sign_of_a_silent_node(world: World) -> None:
+    """What others send is its progress; when none sends, it has none."""
+    [hop] = world.chain("a")
+    elsewhere = Domain("studio.carol")
+    async with ChunkClient(world.dialer, world.pool, REAL.threads, home=elsewhere) as client:
+        await world.put([hop], SMALL)
+        hop.store.gate.clear()
+        blocks = [random.Random(seed).randbytes(1000) for seed in range(40)]
+        where = [route([hop], chunk_of(block), len(block)) for block in blocks]
+        heard: list[int] = []
+        puts = [
+            client.put(one, [block], on_progress=heard.append if n == 39 else None)
+            for n, (one, block) in enumerate(zip(where, blocks, strict=True))
+        ]
+        tasks = [asyncio.create_task(_all_of(one)) for one in puts]
+        await settle()
+        assert hop.server.active == 2 * FOREIGN_EXCHANGES_MAX
+        assert heard, "others moved"
+        assert set(heard) == {0}, "and it did not"
+        hop.store.gate.set()
+        for task in tasks:
+            [answer] = await task
+            assert answer.receipt is not None
+
+
+async def test_a_full_connection_is_waited_for_where_no_other_can_be_opened(world: World) -> None:
+    [hop] = world.chain("a")
+    await world.put([hop], SMALL)
+    hop.store.gate.clear()
+    where = route([hop], chunk_of(SMALL), len(SMALL), GET)
+    dialer = MemoryDialer(world.net, USER)
+    async with ChunkClient(dialer, world.pool, REAL.threads, home=Domain("studio.carol")) as client:
+        gets = [asyncio.create_task(client.get(where)) for _ in range(4)]
+        await settle()
+        del world.net.servers[hop.identity]  # it takes no further connection
+        gets += [asyncio.create_task(client.get(where)) for _ in range(30)]
+        await settle()
+        assert hop.server.active == FOREIGN_EXCHANGES_MAX
+        hop.store.gate.set()
+        for one in gets:
+            (await one).release()
+    world.net.servers[hop.identity] = hop.server
+
+
 async def test_those_who_wait_for_room_hear_that_the_client_is_closed(world: World) -> None:
     [hop] = world.chain("a")
     await world.put([hop], SMALL)
@@ -553,12 +598,13 @@ async def test_request_flood_is_answered_busy(world: World) -> None:
         task.cancel()
     await asyncio.wait(limited)
     connection = hop.server._connections.copy().pop()
-    connection._running.update({10_000 + n: asyncio.create_task(settle()) for n in range(64)})
+    most = 64 + LATE_REQUESTS
+    connection._running.update({10_000 + n: asyncio.create_task(settle()) for n in range(most)})
     with pytest.raises(BusyError):
         await world.put(hops, SMALL)
     hop.store.gate.set()
     await settle()
-    for n in range(64):
+    for n in range(most):
         connection._running.pop(10_000 + n)
 
 
@@ -647,7 +693,7 @@ async def test_server_refuses_new_requests_while_it_drains(world: World) -> None
 async def test_answer_type_as_request_ends_the_connection(world: World) -> None:
     hops = world.chain("a")
     await world.put(hops, SMALL)
-    [link] = world.client._links._links[hops[0].identity]
+    [link] = world.client._links._peers[hops[0].identity]._links
     link.connection.send(FrameType.PUT_RESULT, 5)
     await settle()
     assert not link.connection.open
@@ -660,7 +706,7 @@ async def test_a_hop_is_reached_once_it_has_answered(world: World) -> None:
     where = route(hops, CHUNK, len(DATA), GET)
     await world.client.reach(where, stands=lambda: stood.append(world.dialer.dials))
     assert stood == [1]
-    [link] = world.client._links._links[hop.identity]
+    [link] = world.client._links._peers[hop.identity]._links
     assert link.connection.frames_received == 1
     await world.client.reach(where, stands=lambda: stood.append(world.dialer.dials))
     assert link.connection.frames_received == 1, "that is known"
@@ -706,7 +752,7 @@ async def test_no_memory_behind_an_unfinished_put_is_refused_rather_than_deadloc
 ) -> None:
     hop = world.net.add(node("a"), pool_bytes=CHUNK_STORED_MAX_BYTES)
     await world.put([hop], SMALL)
-    [link] = world.client._links._links[hop.identity]
+    [link] = world.client._links._peers[hop.identity]._links
     with await hop.pool.acquire(8 * MIB):
         first = world.client.put(route([hop], CHUNK, len(DATA)), [DATA])
         begun = asyncio.create_task(anext(first))

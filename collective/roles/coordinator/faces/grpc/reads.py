@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, LeaseId, parse_chunk_id
 from collective.core.paths import FilePath
+from collective.core.tasks import all_of
 from collective.member.files.member_directory import MemberDirectory
+from collective.model.calls import Call
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import entry_message
 from collective.rpc.conversions.transfers import (
@@ -71,11 +75,12 @@ class ReadsService(reads_pb.ReadsBase):
             of_members: dict[Domain, list[LeaseId]] = {}
             for lease in map(LeaseId.parse, names):
                 of_members.setdefault(lease.domain, []).append(lease)
-            for (
-                leases
-            ) in of_members.values():  # one call for each member that they are passed on to
-                await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
+            await all_of(*(self._close(call, leases) for leases in of_members.values()))
             return reads_pb.CloseReadResponse()
+
+    async def _close(self, call: Call, leases: Sequence[LeaseId]) -> None:
+        """Give back leases of one member, in one call where they are passed on."""
+        await self._owners.of_id(call, leases[0]).reads.close_reads(call, leases)
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
         """Take a reader's hint."""

@@ -1,0 +1,388 @@
+"""Whose turn it is on full connections, and that no connection that hangs, fails or ends holds up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import pytest
+
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    InternalError,
+    RejectedError,
+    UnreachableError,
+)
+from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.core.units import Address
+from collective.rpc.links import Keeper, ProtocolFactory
+from collective.transfer.stream import kept_links
+from collective.transfer.stream.connection import ChunkConnection
+from collective.transfer.stream.frames import Blocked, Frame, PayloadTarget
+from collective.transfer.stream.kept_links import KeptLinks, LinkLimits
+from collective.transfer.stream.link import FOREIGN_EXCHANGES_MAX, Link
+
+from .memory import MemoryTransport, connect
+
+HOME: Final = Domain("studio.carol")
+NODE: Final = SpiffeId.node(Domain("home.alice"), NodeId("a"))
+"""Of another member: 16 exchanges on a connection."""
+MOST: Final = FOREIGN_EXCHANGES_MAX
+LIMITS: Final = LinkLimits(connections_per_peer=2, crowded_at_requests=4, dial_s=0.4)
+WHERE: Final = (Address("node-a", 1),)
+
+Place = tuple[Link, int]
+
+
+class Silent:
+    """The other end of a connection: takes everything, answers pings only."""
+
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
+        return None
+
+    def connection_lost(self, error: CollectiveError) -> None:
+        pass
+
+
+class FakeDialer:
+    """Connects at once, unless it is told what becomes of the next connections."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.dials: list[tuple[Address, ...]] = []
+        self.next: list[Exception | asyncio.Event | str] = []
+        """An error: refused; an event: waits for it; "ends": closed as soon as it is open."""
+        self.ends: list[tuple[MemoryTransport, MemoryTransport]] = []
+
+    def attach(self, keeper: Keeper) -> None:
+        pass
+
+    async def dial(
+        self,
+        peer: SpiffeId,
+        addresses: Sequence[Address],
+        factory: ProtocolFactory,
+    ) -> None:
+        self.dials.append(tuple(addresses))
+        fate = self.next.pop(0) if self.next else None
+        await asyncio.sleep(0)
+        if isinstance(fate, Exception):
+            raise fate
+        if isinstance(fate, asyncio.Event):
+            await fate.wait()
+        ours, theirs = factory(), ChunkConnection()
+        theirs.handler = Silent()
+        assert isinstance(ours, asyncio.BufferedProtocol)
+        self.ends.append(connect(ours, theirs))
+        if fate == "ends":
+            self.ends[-1][0].abort()
+            await asyncio.sleep(0)
+
+
+class Exchange:
+    """One that notes what it hears."""
+
+    def __init__(self) -> None:
+        self.error: CollectiveError | None = None
+        self.neighbours_moved = 0
+
+    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
+        return None
+
+    def failed(self, error: CollectiveError) -> None:
+        self.error = error
+
+    def neighbour_moved(self) -> None:
+        self.neighbours_moved += 1
+
+
+@pytest.fixture
+def dialer() -> FakeDialer:
+    return FakeDialer()
+
+
+@pytest.fixture
+async def links(dialer: FakeDialer) -> AsyncIterator[KeptLinks]:
+    kept = KeptLinks(dialer, home=HOME, limits=LIMITS)
+    yield kept
+    await kept.close()
+
+
+async def enter(links: KeptLinks, exchange: Exchange | None = None) -> Place:
+    return await links.enter(NODE, WHERE, exchange or Exchange())
+
+
+def leave(place: Place, *, over: bool = True) -> None:
+    link, request_id = place
+    link.leave(request_id, 60.0, over=over)
+
+
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def filled(links: KeptLinks, count: int = 2 * MOST) -> list[Place]:
+    return [await enter(links) for _ in range(count)]
+
+
+async def test_two_connections_are_opened_and_filled_evenly(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    places = await filled(links)
+    assert len(dialer.dials) == 2
+    assert sorted(len(link) for link in {link for link, _ in places}) == [MOST, MOST]
+
+
+async def test_those_who_wait_are_served_in_turn_and_passed_by_no_newcomer(
+    links: KeptLinks,
+) -> None:
+    places = await filled(links)
+    order: list[int] = []
+
+    async def waits(number: int) -> None:
+        await enter(links)
+        order.append(number)
+
+    waiting = [asyncio.create_task(waits(number)) for number in range(3)]
+    await settle()
+    newcomer = asyncio.create_task(waits(3))  # it runs before the first of those is served
+    leave(places.pop())
+    await settle()
+    assert order == [0]
+    for place in places[:3]:
+        leave(place)
+        await settle()
+    await asyncio.gather(*waiting, newcomer)
+    assert order == [0, 1, 2, 3]
+
+
+async def test_one_that_gives_up_loses_nothing_for_those_behind_it(links: KeptLinks) -> None:
+    places = await filled(links)
+    first, second, third = (asyncio.create_task(enter(links)) for _ in range(3))
+    await settle()
+    second.cancel()
+    leave(places.pop())
+    await asyncio.sleep(0)  # the first has its place, and has not run yet
+    first.cancel()
+    await settle()
+    assert first.cancelled()
+    assert second.cancelled()
+    link, _ = await third
+    assert len(link) == MOST, "the place that was given up was given on"
+
+
+async def test_a_further_connection_that_hangs_holds_nobody_up(
+    links: KeptLinks, dialer: FakeDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_links, "ANOTHER_S", 0.05)
+    monkeypatch.setattr(kept_links, "_LOOK_AGAIN_S", 0.05)
+    await filled(links, 4)
+    dialer.next = [asyncio.Event()]
+    done = 0
+
+    async def works() -> None:
+        nonlocal done
+        for _ in range(20):
+            place = await enter(links)
+            await asyncio.sleep(0)
+            leave(place)
+            done += 1
+
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(works() for _ in range(8)))
+    assert done == 160
+    assert len(dialer.dials) == 2
+    assert loop.time() - began_s < LIMITS.dial_s, "the dial goes on, and nobody waits for it"
+
+
+@pytest.mark.parametrize("refused", [UnreachableError("Full."), RejectedError("Somebody else.")])
+async def test_a_further_connection_that_is_refused_is_not_asked_for_again_at_once(
+    links: KeptLinks, dialer: FakeDialer, refused: Exception
+) -> None:
+    places = await filled(links, 4)
+    dialer.next = [refused]
+    places += await filled(links, MOST - 4)
+    waiting = [asyncio.create_task(enter(links)) for _ in range(5)]
+    await settle()
+    assert not any(one.done() for one in waiting), "a full connection is no error"
+    for place in places:
+        leave(place)
+    await asyncio.gather(*waiting)
+    assert len(dialer.dials) == 2
+
+
+async def test_a_further_connection_is_asked_for_again_after_a_while(
+    links: KeptLinks, dialer: FakeDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_links, "ANOTHER_AGAIN_S", 0.01)
+    await filled(links, 4)
+    dialer.next = [UnreachableError("Full.")]
+    await filled(links, 2)
+    await asyncio.sleep(0.02)
+    await filled(links, 2)
+    assert len(dialer.dials) == 3
+
+
+async def test_all_who_wait_for_the_only_connection_hear_why_there_is_none(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    loop = asyncio.get_running_loop()
+    dialer.next = [asyncio.Event()]
+    began_s = loop.time()
+    found = await asyncio.gather(
+        *(enter(links) for _ in range(3 * MOST)), links.reach(NODE, WHERE), return_exceptions=True
+    )
+    assert {type(one) for one in found} == {UnreachableError}
+    assert loop.time() - began_s < 2 * LIMITS.dial_s
+    assert len(dialer.dials) == 1
+    for error in (RejectedError("Somebody else."), ValueError("a fault of ours")):
+        dialer.next = [error]
+        both = await asyncio.gather(enter(links), enter(links), return_exceptions=True)
+        assert all(one is error for one in both)
+    await enter(links)
+    assert len(dialer.dials) == 4
+
+
+async def test_a_silent_peer_fails_those_who_wait_once_its_connections_are_in_doubt(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    places = await filled(links)
+    for ours, theirs in dialer.ends:
+        ours.stuck = theirs.stuck = True
+    waiting = [asyncio.create_task(enter(links)) for _ in range(MOST)]
+    await settle()
+    dialer.next = [asyncio.Event()]
+    for place in places:
+        leave(place, over=False)  # each has waited for long enough
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in found} == {UnreachableError}
+
+
+async def test_a_doubt_that_ends_lets_those_who_wait_begin(
+    links: KeptLinks, dialer: FakeDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_links, "_LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(kept_links, "ANOTHER_S", 0.02)
+    places = await filled(links, MOST + 4)
+    dialer.next = [asyncio.Event()]
+    for _, theirs in dialer.ends:
+        theirs.stuck = True
+    for place in places[:2] + places[-1:]:
+        leave(place, over=False)
+    waiting = asyncio.create_task(enter(links))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    for _, theirs in dialer.ends:
+        theirs.unstick()
+    async with asyncio.timeout(LIMITS.dial_s / 2):
+        await waiting
+
+
+async def test_no_room_for_long_is_busy(links: KeptLinks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_links, "ROOM_S", 0.05)
+    places = await filled(links)
+    with pytest.raises(BusyError, match="Too much is under way"):
+        await enter(links)
+    leave(places.pop())
+    await enter(links)
+
+
+async def test_one_that_waits_hears_of_what_others_send(links: KeptLinks) -> None:
+    places = await filled(links)
+    one = Exchange()
+    waiting = asyncio.create_task(enter(links, one))
+    await settle()
+    link, request_id = places[0]
+    link.moved(request_id)
+    assert one.neighbours_moved == 1
+    waiting.cancel()
+
+
+async def test_a_full_connection_is_reached(links: KeptLinks, dialer: FakeDialer) -> None:
+    await filled(links)
+    link = await links.reach(NODE, WHERE)
+    assert link.connection.open
+    assert len(dialer.dials) == 2
+
+
+async def test_a_peer_that_ends_every_connection_is_not_asked_for_ever(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    dialer.next = ["ends"] * 9
+    found = await asyncio.gather(
+        enter(links), enter(links), links.reach(NODE, WHERE), return_exceptions=True
+    )
+    assert all("ends every connection" in str(one) for one in found)
+    assert len(dialer.dials) == 3
+
+
+async def test_a_lost_connection_makes_room_by_another(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    places = await filled(links)
+    waiting = asyncio.create_task(enter(links))
+    await settle()
+    dialer.ends[0][0].abort()
+    link, _ = await waiting
+    assert link is not places[0][0]
+    assert len(dialer.dials) == 3
+
+
+async def test_the_addresses_told_last_are_tried(links: KeptLinks, dialer: FakeDialer) -> None:
+    hangs = asyncio.Event()
+    dialer.next = [hangs, UnreachableError("Nobody there.")]
+    first = asyncio.create_task(enter(links))
+    await settle()
+    moved = (Address("elsewhere", 2),)
+    second = asyncio.create_task(links.enter(NODE, moved, Exchange()))
+    await settle()
+    hangs.set()
+    await asyncio.gather(first, second)
+    dialer.ends[0][0].abort()
+    await settle()
+    with pytest.raises(UnreachableError):
+        await links.enter(NODE, moved, Exchange())
+    assert dialer.dials == [WHERE, moved]
+
+
+async def test_whoever_waits_hears_that_the_client_is_closed(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    await filled(links)
+    other = SpiffeId.node(HOME, NodeId("b"))
+    waiting: list[asyncio.Task[object]] = [asyncio.create_task(enter(links)) for _ in range(3)]
+    dialer.next = [asyncio.Event()]
+    waiting.append(asyncio.create_task(links.reach(other, WHERE)))
+    waiting.append(asyncio.create_task(links.enter(other, WHERE, Exchange())))
+    await settle()
+    await links.close()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {(type(one), str(one)) for one in found} == {
+        (UnreachableError, "This client is closed; open another.")
+    }
+    for late in (enter(links), links.reach(NODE, WHERE)):
+        with pytest.raises(UnreachableError, match="is closed"):
+            await late
+    assert len(dialer.dials) == 3
+
+
+async def test_peers_without_a_connection_are_forgotten(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    for number in range(5):
+        node = SpiffeId.node(HOME, NodeId(f"n{number}"))
+        dialer.next = [InternalError("No.")]
+        with pytest.raises(InternalError):
+            await links.enter(node, WHERE, Exchange())
+    assert len(links._peers) == 1
+
+
+def test_the_wait_for_a_dial_is_shorter_than_a_dial() -> None:
+    dial_s = LinkLimits().dial_s
+    assert kept_links.ANOTHER_S < dial_s < kept_links.ANOTHER_AGAIN_S
+    assert dial_s < kept_links.ROOM_S
