@@ -16,10 +16,19 @@ from typing import Final, Self
 from collective.core.errors import BusyError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES, CHUNK_STORED_MAX_BYTES, KIB
 
-_SMALL_CLASS: Final = 64 * KIB
+_HEADER_ROOM: Final = 4 * KIB
+"""A page: a stored chunk is a little longer than what is in it, and files of round sizes are common."""
+_SMALL_CLASS: Final = 64 * KIB + _HEADER_ROOM
+_MEDIUM_CLASS: Final = 1024 * KIB + _HEADER_ROOM
 _CHUNK_CLASS: Final = CHUNK_SIZE_BYTES + 64 * KIB
 _LARGE_CLASS: Final = CHUNK_STORED_MAX_BYTES
-_CLASSES: Final = (_SMALL_CLASS, 1024 * KIB, _CHUNK_CLASS, 8 * 1024 * KIB + 64 * KIB, _LARGE_CLASS)
+_CLASSES: Final = (
+    _SMALL_CLASS,
+    _MEDIUM_CLASS,
+    _CHUNK_CLASS,
+    8 * 1024 * KIB + 64 * KIB,
+    _LARGE_CLASS,
+)
 
 
 class PooledBuffer:

@@ -7,10 +7,12 @@ import io
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collective.client.disk.holes import DataRuns
 from collective.client.options import ClientOptions
 from collective.core.errors import (
     ConflictError,
@@ -20,13 +22,14 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import SpiffeId
-from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.core.limits import CHUNK_SIZE_BYTES, KIB, MIB
 from collective.model.routes import RouteMode
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
 from collective.transfer.engine import download
 from collective.transfer.engine.direct_trial import DELAY_S
 from collective.transfer.engine.node_health import NodeHealth
+from collective.transfer.engine.window import Window
 
 from .fakes import DIAL_S, FakeNodes, World, node_name
 
@@ -322,6 +325,51 @@ async def test_a_first_chunk_that_is_slow_keeps_the_others_waiting_for_a_moment_
         await asyncio.sleep(0.01)
     release.set()
     assert await reading == data
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(64 * KIB, 64), (MIB, 32), (CHUNK_SIZE_BYTES, 8)])
+async def test_files_are_read_at_once_by_their_size(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
+) -> None:
+    world = make_world()
+    data = [data_of(size, seed) for seed in range(at_once + 2)]
+    for number, content in enumerate(data):
+        await world.collective.write(f"/s/{number}", content)
+    begun, release = 0, asyncio.Event()
+    real = type(world.nodes).get
+
+    async def get(nodes: FakeNodes, route: Any, **more: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        await release.wait()
+        return await real(nodes, route, **more)
+
+    monkeypatch.setattr(type(world.nodes), "get", get)
+    reads = [asyncio.create_task(world.collective.read(f"/s/{n}")) for n in range(len(data))]
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert begun == at_once
+    release.set()
+    assert await asyncio.gather(*reads) == data
+
+
+async def test_a_small_file_on_disk_takes_little_of_the_window(
+    make_world: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    asked: list[int] = []
+    real = Window.acquire
+
+    async def acquire(window: Window, size_bytes: int) -> int:
+        asked.append(size_bytes)
+        return await real(window, size_bytes)
+
+    monkeypatch.setattr(Window, "acquire", acquire)
+    small = tmp_path / "small"
+    small.write_bytes(b"hello")
+    with small.open("rb", buffering=0) as file:
+        await world.collective.write("/s/a", DataRuns(file.fileno(), small.stat()))
+    assert asked == [5]
 
 
 async def test_a_coordinator_that_restarts_is_waited_for(make_world: Callable[..., World]) -> None:
