@@ -28,7 +28,7 @@ from collective.rpc.gen.collective.v1.files import (
     StatRequest,
 )
 from collective.rpc.links import Channel
-from collective.rpc.remote.answers import taken
+from collective.rpc.remote.answers import AllTaken, taken
 from collective.rpc.remote.connection import Control, Remote
 
 if TYPE_CHECKING:  # imported when a folder is watched: a short command does not
@@ -68,13 +68,12 @@ class RemoteNames(Remote[FilesStub]):
     async def list(
         self, _call: Call, path: FilePath, *, recursive: bool, page_size: int = 0, token: str = ""
     ) -> EntryPage:
-        """Return one page of what is below ``path``."""
+        """Return one page of what is below ``path``; an entry that makes no sense is refused when it is looked at."""
         request = ListRequest(
             path=str(path), recursive=recursive, page_size=page_size, page_token=token
         )
         answer = await self._ask(self._stub.list, request)
-        entries = [taken(entry_from, message) for message in answer.entries]
-        return EntryPage(entries, answer.next_page_token)
+        return EntryPage(AllTaken(entry_from, answer.entries), answer.next_page_token)
 
     async def changes(
         self, _call: Call, path: FilePath, cursor: str, *, wait_s: float, page_size: int
