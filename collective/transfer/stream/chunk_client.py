@@ -202,7 +202,8 @@ class ChunkClient:
             offset: first stored byte wanted.
             length: stored bytes wanted; 0: to the end.
             request_id: for logs at every hop; empty: the one of the operation that this is part of.
-            on_progress: told the number of payload bytes each time some arrived.
+            on_progress: told the number of payload bytes each time some arrived; 0 while the get
+                waits for room at the peer and others move.
 
         Raises:
             UnreachableError: no connection, or no byte within the stall time.

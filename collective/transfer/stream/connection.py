@@ -85,7 +85,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """Who waits for the first frame."""
         self._trash: memoryview | None = None
         self.frames_received = 0
-        """Liveness: goes up with every frame."""
+        """Liveness: goes up with every frame but a farewell."""
         self.open_transports: OpenTransports | None = None
         """Told of the transport, if set before the connection is made."""
 
@@ -307,6 +307,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
 
     def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Answer PING, pass the rest to the handler."""
+        if frame.type is FrameType.ERROR and not frame.request_id:  # a farewell
+            return self.handler.frame_begun(frame, head)
         self.frames_received += 1
         if self._listeners:
             self._wake_listeners()

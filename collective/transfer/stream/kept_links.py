@@ -1,12 +1,13 @@
 """Kept connections to peers, by SPIFFE id, and whose turn it is where they are full.
 
-Invariants: exchanges with one peer begin in the order in which they asked; none waits for a connection to be
-opened as long as there is another with room, but for a moment; every wait has an end.
+Invariants: exchanges with one peer begin in the order in which they asked; where there is room on a connection,
+none waits longer than a moment for another to be opened; every wait has an end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final
 
 from collective.core.errors import BusyError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
-from collective.core.tasks import TaskScope
+from collective.core.tasks import TaskScope, all_of
 from collective.core.units import Address
 from collective.rpc.http2.closing import OpenTransports
 from collective.rpc.links import Dialer
@@ -25,15 +26,17 @@ from collective.transfer.stream.link import (
     Link,
 )
 
-ROOM_S: Final = 30.0
-"""How long an exchange waits for room before it is told that the peer is busy."""
+ROOM_S: Final = 10.0
+"""A waiting exchange is told that the peer is busy when no other has moved for so long."""
 ANOTHER_S: Final = 0.25
-"""How long exchanges wait for one more connection where there is room on another, though a crowded one."""
+"""How long an exchange waits for one more connection where there is room on another, though a crowded one."""
 ANOTHER_AGAIN_S: Final = 10.0
 """A peer that refused one more connection is not asked for one again before, as long as another is usable."""
-_LOOK_AGAIN_S: Final = 0.25
-_DIALS_MAX: Final = 3
-"""Connections opened in a row that were closed as soon as they were open."""
+_AGAIN_S: Final = 1.0
+"""The same, where another is open and in doubt."""
+_LOOK_AGAIN_S: Final = 0.1
+_ENDED_MAX: Final = 3
+"""Connections in a row that the peer ended before it said anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,6 @@ class KeptLinks:
         self._peers: dict[SpiffeId, _PeerLinks] = {}
         self._closed = False
         self._open_transports = OpenTransports()
-        self.idle_s = limits.idle_s
         dialer.attach(self)
 
     async def enter(
@@ -88,7 +90,7 @@ class KeptLinks:
     ) -> tuple[Link, int]:
         """Begin ``exchange`` on the least used connection to ``peer``, opening one where that helps.
 
-        Waits in turn where there is no room; what others send meanwhile is told to the exchange as a neighbour's.
+        Waits in turn where there is no room; what others move meanwhile is told to the exchange as a neighbour's.
         Cancellation leaves a connection that is being opened to the next caller.
 
         Returns:
@@ -96,14 +98,19 @@ class KeptLinks:
 
         Raises:
             UnreachableError: none can be opened within the deadline.
-            BusyError: there was no room for ROOM_S seconds.
+            BusyError: there was no room, and nothing moved for ROOM_S seconds.
             RejectedError: somebody else answers.
         """
-        return await self._of(peer).enter(addresses, exchange)
+        return await self._of(peer).enter(tuple(addresses), exchange)
 
     async def reach(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
-        """Return a connection to ``peer``, with room on it or without; raises as :meth:`enter` does."""
-        return await self._of(peer).reach(addresses)
+        """Return a connection to ``peer``, with room on it or without.
+
+        Raises:
+            UnreachableError: none can be opened within the deadline.
+            RejectedError: somebody else answers.
+        """
+        return await self._of(peer).reach(tuple(addresses))
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate; what is under way goes on."""
@@ -113,8 +120,7 @@ class KeptLinks:
     async def close(self) -> None:
         """Close every connection; return when they have gone, after about a second at most."""
         self._closed = True
-        for links in tuple(self._peers.values()):
-            await links.close()
+        await all_of(*(links.close() for links in self._peers.values()))
         await self._open_transports.leave()
 
     def _of(self, peer: SpiffeId) -> _PeerLinks:
@@ -135,18 +141,21 @@ def _closed() -> UnreachableError:
 
 
 class _Waiting:
-    """An exchange that has not begun."""
+    """A caller that wants a connection, and a place on it for ``exchange`` if that is given."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, addresses: tuple[Address, ...], exchange: Exchange | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.addresses = addresses
         self.exchange = exchange
-        self.place: asyncio.Future[tuple[Link, int]] = asyncio.get_running_loop().create_future()
+        self.asked_s = loop.time()
+        self.place: asyncio.Future[tuple[Link, int]] = loop.create_future()
 
 
 class _PeerLinks:
-    """The connections to one peer, and who waits for them.
+    """The connections to one peer, and the callers that wait for them.
 
-    One at a time is opened, by a task that nobody waits for: those who wait are served whenever something has
-    changed, and told when nothing will.
+    One connection at a time is opened, by a task that no caller awaits: callers are served whenever something
+    has changed, and looked after every ``_LOOK_AGAIN_S`` seconds.
     """
 
     def __init__(
@@ -163,20 +172,22 @@ class _PeerLinks:
         self._dialer = dialer
         self._limits = limits
         self._open_transports = open_transports
-        self._addresses: tuple[Address, ...] = ()
-        """Those that were told last."""
         self._links: list[Link] = []
         self._waiting: deque[_Waiting] = deque()
-        self._reaching: list[asyncio.Future[Link]] = []
-        """Who waits for a connection only, not for room."""
+        """For room, in turn."""
+        self._reaching: list[_Waiting] = []
+        """For any connection."""
         self._tasks = TaskScope()
         self._dial_began_s: float | None = None
-        """Loop time, while one is being opened."""
-        self._another_at_s = 0.0
-        """Loop time from which on one more may be opened beside a usable one."""
-        self._ended_at_once = 0
+        """Loop time, while a connection is being opened."""
+        self._dial_again_at_s = 0.0
+        """Loop time before which none is opened, unless there is no hope of another."""
+        self._ended_unheard = 0
+        """Connections in a row that the peer ended before it said anything."""
+        self._moved_s = -math.inf
+        """Loop time of the last sign that exchanges go on, as long as others wait."""
         self._turn: asyncio.Handle | None = None
-        """Serves those who wait; while there is one, in a moment at the latest."""
+        """Serves the callers that wait."""
         self._closed = False
 
     @property
@@ -185,38 +196,36 @@ class _PeerLinks:
         nobody = not self._waiting and not self._reaching and self._dial_began_s is None
         return nobody and not any(link.connection.open for link in self._links)
 
-    async def enter(self, addresses: Sequence[Address], exchange: Exchange) -> tuple[Link, int]:
+    async def enter(self, addresses: tuple[Address, ...], exchange: Exchange) -> tuple[Link, int]:
         """Begin ``exchange``; see :meth:`KeptLinks.enter`."""
-        self._addresses = tuple(addresses)
+        one = _Waiting(addresses, exchange)
         if not self._waiting:
-            link = self._with_room()
+            link = self._with_room(one)
             if link is not None:
                 return link, link.enter(exchange)
-        one = _Waiting(exchange)
         self._waiting.append(one)
         self._serve_in(_LOOK_AGAIN_S)
         try:
-            async with asyncio.timeout(ROOM_S):
-                return await one.place
-        except BaseException as error:
+            return await one.place
+        except BaseException:
             self._withdraw(one)
-            if isinstance(error, TimeoutError):
-                raise BusyError(
-                    f"Too much is under way with {self._peer} already; try again in a moment."
-                ) from error
             raise
 
-    async def reach(self, addresses: Sequence[Address]) -> Link:
+    async def reach(self, addresses: tuple[Address, ...]) -> Link:
         """Return a usable connection; see :meth:`KeptLinks.reach`."""
-        self._addresses = tuple(addresses)
         usable = self._usable()
         if usable:
             return usable[0]
-        self._open_one(usable)
-        reached: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
-        self._reaching.append(reached)
+        one = _Waiting(addresses, None)
+        self._open_one(usable, addresses)
+        self._reaching.append(one)
         self._serve_in(_LOOK_AGAIN_S)
-        return await reached
+        try:
+            async with asyncio.timeout(self._limits.dial_s):
+                link, _ = await one.place
+        except TimeoutError as error:
+            raise self._unreachable() from error
+        return link
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate."""
@@ -226,7 +235,7 @@ class _PeerLinks:
                 link.retire()
 
     async def close(self) -> None:
-        """Close every connection, and tell those who wait."""
+        """Close every connection, and tell the callers that wait."""
         self._closed = True
         if self._turn is not None:
             self._turn.cancel()
@@ -235,18 +244,18 @@ class _PeerLinks:
         for link in tuple(self._links):
             link.close()
 
-    # --- those who wait ---
+    # --- callers that wait ---
 
     def _withdraw(self, one: _Waiting) -> None:
-        """Give up, and give back the place of one that had it already and will not use it."""
+        """Give up, and give back a place that was granted and will not be used."""
         if one in self._waiting:
             self._waiting.remove(one)
         elif one.place.done() and not one.place.cancelled() and one.place.exception() is None:
             link, request_id = one.place.result()
-            link.leave(request_id, self._limits.idle_s, over=True)
+            link.leave(request_id, over=True)
 
     def _serve_in(self, delay_s: float) -> None:
-        """Serve those who wait after ``delay_s`` seconds at the latest: at once, where that is 0."""
+        """Serve callers after ``delay_s`` seconds at the latest."""
         if self._closed or not (self._waiting or self._reaching):
             return
         loop = asyncio.get_running_loop()
@@ -259,114 +268,165 @@ class _PeerLinks:
         )
 
     def _freed(self) -> None:
+        """Hear that an exchange or a connection has ended."""
         self._serve_in(0)
 
     def _serve(self) -> None:
-        """Give those who wait what there is, in turn; look again in a while, as doubts end unseen."""
+        """Give callers what there is, in turn; look again in a while, since doubts end unseen."""
         self._turn = None
+        self._forget_the_told()
         usable = self._usable()
+        if not usable and self._ended_unheard >= _ENDED_MAX:
+            self._ended_unheard = 0
+            error = f"{self._peer} ends every connection at once; try again in a moment."
+            self._fail(UnreachableError(error))
         if self._reaching and not usable:
-            self._open_one(usable)
-        elif self._reaching:
-            reaching, self._reaching = self._reaching, []
-            for reached in reaching:
-                if not reached.done():
-                    reached.set_result(usable[0])
-        while self._waiting:
-            if not self._waiting[0].place.done():
-                link = self._with_room()
-                if link is None:
-                    break
-                one = self._waiting[0]
-                one.place.set_result((link, link.enter(one.exchange)))
-            self._waiting.popleft()
+            self._open_one(usable, self._reaching[0].addresses)
+        for one in self._reaching if usable else ():
+            one.place.set_result((usable[0], 0))
+        for one in self._waiting:
+            link = self._with_room(one)
+            if link is None or one.exchange is None:
+                break
+            one.place.set_result((link, link.enter(one.exchange)))
+        self._refuse_the_stuck()
+        self._forget_the_told()
         self._serve_in(_LOOK_AGAIN_S)
 
-    def _moved(self) -> None:
+    def _refuse_the_stuck(self) -> None:
+        """Tell callers that wait for long, and without a sign that room will come, that the peer is busy."""
+        late_s = asyncio.get_running_loop().time() - ROOM_S
+        if not self._waiting or max(self._waiting[0].asked_s, self._moved_s) > late_s:
+            return
         for one in self._waiting:
-            one.exchange.neighbour_moved()
+            if one.asked_s <= late_s and not one.place.done():
+                one.place.set_exception(
+                    BusyError(f"Too much is under way with {self._peer}; try again in a moment.")
+                )
 
-    def _fail(self, error: Exception) -> None:
-        """Tell all who wait that nothing will come."""
-        waiting, self._waiting = self._waiting, deque()
-        reaching, self._reaching = self._reaching, []
-        for one in waiting:
-            if not one.place.done():
+    def _moved(self) -> None:
+        """Hear that an exchange goes on, and tell those that wait: now and then is enough."""
+        if not self._waiting:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._moved_s >= _LOOK_AGAIN_S:
+            self._moved_s = now_s
+            for one in self._waiting:
+                if one.exchange is not None:
+                    one.exchange.neighbour_moved()
+
+    def _fail(self, error: Exception, dialled: tuple[Address, ...] | None = None) -> None:
+        """Tell callers that nothing will come: all, or those whose addresses were ``dialled``."""
+        for one in (*self._waiting, *self._reaching):
+            if not one.place.done() and (dialled is None or one.addresses == dialled):
                 one.place.set_exception(error)
-        for reached in reaching:
-            if not reached.done():
-                reached.set_exception(error)
+        self._forget_the_told()
+
+    def _forget_the_told(self) -> None:
+        self._waiting = deque(one for one in self._waiting if not one.place.done())
+        self._reaching = [one for one in self._reaching if not one.place.done()]
 
     # --- connections ---
 
     def _usable(self) -> list[Link]:
         """Return the connections on which exchanges may begin, the least used first."""
         self.retire()
+        for link in self._links:
+            if link.connection.frames_received:
+                self._ended_unheard = 0
+            elif not link.connection.open and not link.was_closed_here:
+                self._ended_unheard += 1
         self._links = [link for link in self._links if link.connection.open]
         return sorted((link for link in self._links if link.usable), key=len)
 
-    def _with_room(self) -> Link | None:
-        """Return a connection on which an exchange may begin now; open one more where that helps."""
+    def _with_room(self, one: _Waiting) -> Link | None:
+        """Return a connection on which ``one`` may begin now; open one more where that helps."""
         usable = self._usable()
         free = usable[0] if usable and usable[0].has_room else None
         if free is not None and len(free) < self._limits.crowded_at_requests:
             return free
-        self._open_one(usable)
+        self._open_one(usable, one.addresses)
         if free is None or self._dial_began_s is None:
             return free
-        dialled_s = asyncio.get_running_loop().time() - self._dial_began_s
-        return free if dialled_s >= ANOTHER_S else None
+        waits_since_s = min(one.asked_s, self._dial_began_s)
+        return free if self._loop_s() - waits_since_s >= ANOTHER_S else None
 
-    def _open_one(self, usable: Sequence[Link]) -> None:
+    def _open_one(self, usable: Sequence[Link], addresses: tuple[Address, ...]) -> None:
         """Begin to open a connection beside those that are ``usable``, if it may be."""
-        now_s = asyncio.get_running_loop().time()
         if self._dial_began_s is not None or len(usable) >= self._limits.connections_per_peer:
             return
-        if usable and now_s < self._another_at_s:
+        now_s = self._loop_s()
+        if now_s < self._dial_again_at_s and (usable or self._is_doubt_fresh()):
+            return
+        if not usable and self._ended_unheard >= _ENDED_MAX:
             return
         self._dial_began_s = now_s
-        for old in self._links[
-            : max(0, len(self._links) - 2 * self._limits.connections_per_peer + 1)
-        ]:
-            old.close()
-        self._tasks.spawn(self._dial())
+        self._make_room_for_one(usable)
+        self._tasks.spawn(self._dial(addresses))
 
-    async def _dial(self) -> None:
-        link = Link(self._dialer.generation, self._most, freed=self._freed, moved=self._moved)
+    def _make_room_for_one(self, usable: Sequence[Link]) -> None:
+        """Close connections that are not usable where there are too many, those with the fewest exchanges first."""
+        most = 2 * self._limits.connections_per_peer - 1
+        doomed = sorted((link for link in self._links if link not in usable), key=len)
+        for link in doomed[: max(0, len(self._links) - most)]:
+            link.close()
+
+    async def _dial(self, addresses: tuple[Address, ...]) -> None:
+        link = Link(
+            self._dialer.generation,
+            most=self._most,
+            idle_s=self._limits.idle_s,
+            freed=self._freed,
+            moved=self._moved,
+        )
         link.connection.open_transports = self._open_transports
         failed: Exception | None = None
         try:
             async with asyncio.timeout(self._limits.dial_s):
-                await self._dialer.dial(self._peer, self._addresses, lambda: link.connection)
+                await self._dialer.dial(self._peer, addresses, lambda: link.connection)
+                if self._usable():
+                    # By TLS 1.3 the peer may still refuse, and nobody needs this one in a hurry.
+                    await link.connection.heard(self._limits.dial_s)
         except TimeoutError as error:
-            failed = UnreachableError(
-                f"No connection to {self._peer} within {self._limits.dial_s:g} s; check that it runs."
-            )
+            failed = self._unreachable()
             failed.__cause__ = error
-        except Exception as error:  # noqa: BLE001 - those who wait are told, whatever it is
+        except Exception as error:  # noqa: BLE001 - callers are told, whatever it is
             failed = error
+        except BaseException:
+            link.close()
+            raise
         finally:
             self._dial_began_s = None
-        self._dialled(link, failed)
+        self._dialled(link, failed, addresses)
 
-    def _dialled(self, link: Link, failed: Exception | None) -> None:
+    def _dialled(
+        self, link: Link, failed: Exception | None, addresses: tuple[Address, ...]
+    ) -> None:
         """Go on with a new link, or without."""
         if failed is None:
             self._links.append(link)
-        usable = self._usable()
-        if link in usable:
-            self._ended_at_once = 0
-        elif usable:
-            self._another_at_s = asyncio.get_running_loop().time() + ANOTHER_AGAIN_S
-        elif failed is not None:
-            self._fail(failed)
+            link.rest()
         else:
-            self._ended_at_once += 1
-            if self._ended_at_once >= _DIALS_MAX:
-                self._ended_at_once = 0
-                self._fail(
-                    UnreachableError(
-                        f"{self._peer} ends every connection at once; try again in a moment."
-                    )
-                )
-        self._freed()
+            link.close()
+            self._ended_unheard = 0
+            if self._usable():
+                self._dial_again_at_s = self._loop_s() + ANOTHER_AGAIN_S
+            elif self._is_doubt_fresh():
+                self._dial_again_at_s = self._loop_s() + _AGAIN_S
+            else:
+                self._fail(failed, addresses)
+        self._serve_in(0)
+
+    def _is_doubt_fresh(self) -> bool:
+        """Whether a connection was put in doubt so shortly ago that it may just be slow."""
+        since_s = self._loop_s() - self._limits.dial_s
+        return any(link.is_doubted_since(since_s) for link in self._links)
+
+    def _unreachable(self) -> UnreachableError:
+        return UnreachableError(
+            f"No connection to {self._peer} within {self._limits.dial_s:g} s; check that it runs."
+        )
+
+    @staticmethod
+    def _loop_s() -> float:
+        return asyncio.get_running_loop().time()

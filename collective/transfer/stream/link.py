@@ -44,7 +44,7 @@ class Exchange(Protocol):
         ...
 
     def neighbour_moved(self) -> None:
-        """Hear that another exchange with the peer sent payload."""
+        """Hear that another exchange with the peer sent payload, or had some of its answer."""
         ...
 
 
@@ -54,8 +54,9 @@ class Link:
     def __init__(
         self,
         generation: int,
-        most: int,
         *,
+        most: int,
+        idle_s: float,
         freed: Callable[[], None],
         moved: Callable[[], None],
     ) -> None:
@@ -64,11 +65,13 @@ class Link:
         Args:
             generation: of the certificate with which it is dialled.
             most: exchanges on it at once.
+            idle_s: after so long without any it is closed.
             freed: called when one has ended, and when the connection has.
-            moved: called when one has sent payload.
+            moved: called when one has sent payload, or had an answer.
         """
         self.generation = generation
         self._most = most
+        self._idle_s = idle_s
         self._freed = freed
         self._moved = moved
         self.connection = ChunkConnection()
@@ -79,8 +82,10 @@ class Link:
         self._exchanges: dict[int, Exchange] = {}
         self._last_id = 0
         self._doubted_at_frame: int | None = None
+        self._doubted_at_s = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._retired = False
+        self.was_closed_here = False
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -95,6 +100,11 @@ class Link:
                 return False
             self._doubted_at_frame = None
         return self.connection.open
+
+    def is_doubted_since(self, loop_s: float) -> bool:
+        """Whether it is open, and in doubt since that time at the earliest: it may well be usable soon."""
+        is_open = self.connection.open and not self._retired
+        return is_open and not self.usable and self._doubted_at_s > loop_s
 
     @property
     def has_room(self) -> bool:
@@ -120,18 +130,25 @@ class Link:
                 exchange.neighbour_moved()
         self._moved()
 
-    def leave(self, request_id: int, idle_s: float, *, over: bool) -> None:
+    def leave(self, request_id: int, *, over: bool) -> None:
         """End an exchange; if it is not ``over`` at the peer, cancel it there and doubt the peer."""
         if self._exchanges.pop(request_id, None) is None:
             return
         if not over and self.connection.open:
             self.connection.send(FrameType.CANCEL, request_id)
             self.connection.send(FrameType.PING, 0)
-            self._doubted_at_frame = self.connection.frames_received
-        if not self._exchanges and self.connection.open:
-            loop = asyncio.get_running_loop()
-            self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
+            if self._doubted_at_frame != self.connection.frames_received:
+                self._doubted_at_frame = self.connection.frames_received
+                self._doubted_at_s = asyncio.get_running_loop().time()
+        self.rest()
         self._freed()
+
+    def rest(self) -> None:
+        """Close in a while, unless an exchange is under way or begins before."""
+        if not self._exchanges and self.connection.open and self._idle_timer is None:
+            loop = asyncio.get_running_loop()
+            delay_s = 0 if self._retired else self._idle_s
+            self._idle_timer = loop.call_later(delay_s, self._close_idle)
 
     def retire(self) -> None:
         """Begin nothing new here and close once nothing is under way."""
@@ -141,6 +158,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connection and fail what is on it."""
+        self.was_closed_here = True
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
@@ -164,6 +182,7 @@ class Link:
             error = from_detail(parse_head(ErrorDetail, head))
             self.connection.abort(UnreachableError(f"The peer closed: {error.message}"))
             return None
+        self._moved()
         exchange = self._exchanges.get(frame.request_id)
         return exchange.answered(frame, head) if exchange is not None else None
 

@@ -134,7 +134,7 @@ class _Outbound:
         if self._link is not None:
             if self._links.moved is not None:
                 self._links.moved(self._peer.identity, *self._moved())
-            self._link.leave(self._request_id, self._links.idle_s, over=self._over)
+            self._link.leave(self._request_id, over=self._over)
             self._link = None
 
     async def _wait(self, timeout_s: float) -> None:
@@ -161,7 +161,7 @@ class _Outbound:
         self._wake()
 
     def neighbour_moved(self) -> None:
-        """Another exchange with the peer sent payload."""
+        """Another exchange with the peer moved."""
 
     def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take an answer."""
@@ -274,7 +274,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             self._on_progress(sent)
 
     def neighbour_moved(self) -> None:
-        """While this put waits for room or its turn, what others send is its progress."""
+        """While this put waits for room or its turn, what others move is its progress."""
         if self._waits_for_turn:
             self._progressed(0)
 
@@ -311,6 +311,7 @@ class GetTransfer(_Outbound):
         self._buffer = buffer
         self._on_progress = on_progress
         self._inbound: Inbound | None = None
+        self._waits_for_room = True
         self.total_length = 0
         """Stored length of the whole chunk, known after :meth:`begin`."""
 
@@ -325,6 +326,7 @@ class GetTransfer(_Outbound):
             CollectiveError: the peer's refusal.
         """
         link = await self._enter()
+        self._waits_for_room = False
         await link.connection.writable(self._patience.stall_s)
         link.connection.send(FrameType.GET, self._request_id, self._header)
         while self._inbound is None:
@@ -347,6 +349,11 @@ class GetTransfer(_Outbound):
         super().failed(error)
         if self._inbound is not None:
             self._inbound.fail(error)
+
+    def neighbour_moved(self) -> None:
+        """While this get waits for room, what others move is a sign of life."""
+        if self._waits_for_room and self._on_progress is not None:
+            self._on_progress(0)
 
     def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take the beginning, the next piece, or the error of the whole."""

@@ -553,6 +553,27 @@ async def test_one_that_waits_for_room_is_no_sign_of_a_silent_node(world: World)
             assert answer.receipt is not None
 
 
+async def test_a_get_that_waits_for_room_is_no_sign_of_a_silent_node(world: World) -> None:
+    [hop] = world.chain("a")
+    await world.put([hop], SMALL)
+    hop.store.gate.clear()
+    where = route([hop], chunk_of(SMALL), len(SMALL), GET)
+    heard: list[int] = []
+    elsewhere = Domain("studio.carol")
+    async with ChunkClient(world.dialer, world.pool, REAL.threads, home=elsewhere) as client:
+        gets = [asyncio.create_task(client.get(where)) for _ in range(2 * FOREIGN_EXCHANGES_MAX)]
+        await settle()
+        gets.append(asyncio.create_task(client.get(where, on_progress=heard.append)))
+        await settle()
+        assert not heard
+        client._links._peers[hop.identity]._moved()
+        assert heard == [0]
+        hop.store.gate.set()
+        for buffer in await asyncio.gather(*gets):
+            buffer.release()
+        assert sum(heard) == len(SMALL)
+
+
 async def test_a_full_connection_is_waited_for_where_no_other_can_be_opened(world: World) -> None:
     [hop] = world.chain("a")
     await world.put([hop], SMALL)
