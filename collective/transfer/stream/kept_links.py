@@ -276,7 +276,7 @@ class _PeerLinks:
         self._turn = None
         self._forget_the_told()
         usable = self._usable()
-        if not usable and self._ended_unheard >= _ENDED_MAX:
+        if not usable and self._ended_unheard >= _ENDED_MAX and not self._is_doubt_fresh():
             self._ended_unheard = 0
             error = f"{self._peer} ends every connection at once; try again in a moment."
             self._fail(UnreachableError(error))
@@ -332,9 +332,9 @@ class _PeerLinks:
         """Return the connections on which exchanges may begin, the least used first."""
         self.retire()
         for link in self._links:
-            if link.connection.frames_received:
+            if link.is_first_heard():
                 self._ended_unheard = 0
-            elif not link.connection.open and not link.was_closed_here:
+            elif link.was_refused:
                 self._ended_unheard += 1
         self._links = [link for link in self._links if link.connection.open]
         return sorted((link for link in self._links if link.usable), key=len)

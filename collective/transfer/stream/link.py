@@ -85,7 +85,8 @@ class Link:
         self._doubted_at_s = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._retired = False
-        self.was_closed_here = False
+        self._was_closed_here = False
+        self._was_heard = False
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -105,6 +106,18 @@ class Link:
         """Whether it is open, and in doubt since that time at the earliest: it may well be usable soon."""
         is_open = self.connection.open and not self._retired
         return is_open and not self.usable and self._doubted_at_s > loop_s
+
+    def is_first_heard(self) -> bool:
+        """Tell, once, that the peer has said something."""
+        is_first = self.connection.frames_received > 0 and not self._was_heard
+        self._was_heard = self._was_heard or is_first
+        return is_first
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the peer ended it before it said anything."""
+        was_silent = not self.connection.open and not self.connection.frames_received
+        return was_silent and not self._was_closed_here
 
     @property
     def has_room(self) -> bool:
@@ -158,7 +171,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connection and fail what is on it."""
-        self.was_closed_here = True
+        self._was_closed_here = True
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None

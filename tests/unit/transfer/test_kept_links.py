@@ -396,6 +396,36 @@ async def test_a_peer_that_ends_every_connection_is_not_asked_for_ever(
     assert len(dialer.dials) == 3
 
 
+async def test_a_connection_that_was_heard_long_ago_hides_no_refusals(
+    links: KeptLinks, dialer: FakeDialer
+) -> None:
+    """As after a lost NAT entry: the peer still counts a connection on which nothing comes any more."""
+    [place, *_] = await filled(links, 4)
+    await place[0].connection.heard(1)
+    dialer.ends[0][1].stuck = True
+    leave(place, over=False)
+    dialer.next = ["ends"] * 99
+    began_s = now_s()
+    with pytest.raises(UnreachableError, match="ends every connection"):
+        await enter(links)
+    assert now_s() - began_s < 2 * LIMITS.dial_s
+    assert len(dialer.dials) == 4
+
+
+async def test_a_fresh_doubt_outlasts_refusals(links: KeptLinks, dialer: FakeDialer) -> None:
+    [place, *_] = await filled(links, 4)
+    dialer.ends[0][1].stuck = True
+    leave(place, over=False)
+    dialer.next = ["ends"] * 99
+    waiting = asyncio.create_task(enter(links))
+    await asyncio.sleep(LIMITS.dial_s / 2)
+    assert not waiting.done()
+    dialer.ends[0][1].unstick()
+    link, _ = await waiting
+    assert link is place[0]
+    assert len(dialer.dials) == 4
+
+
 async def test_a_lost_connection_makes_room_by_another(
     links: KeptLinks, dialer: FakeDialer
 ) -> None:
