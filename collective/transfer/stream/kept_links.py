@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from collective.core.errors import BusyError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
@@ -25,6 +24,8 @@ from collective.transfer.stream.link import (
     Exchange,
     Link,
 )
+
+T = TypeVar("T")
 
 ROOM_S: Final = 10.0
 """A waiting exchange is told that the peer is busy when no other has moved for so long."""
@@ -140,15 +141,21 @@ def _closed() -> UnreachableError:
     return UnreachableError("This client is closed; open another.")
 
 
-class _Waiting:
-    """A caller that wants a connection, and a place on it for ``exchange`` if that is given."""
+class _Waiting(Generic[T]):
+    """A caller that waits for a connection at ``addresses``."""
 
-    def __init__(self, addresses: tuple[Address, ...], exchange: Exchange | None) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, addresses: tuple[Address, ...]) -> None:
         self.addresses = addresses
+        self.granted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+
+class _WaitingForRoom(_Waiting[tuple[Link, int]]):
+    """A caller that waits for a place for ``exchange``, and asked at ``asked_s`` (loop time)."""
+
+    def __init__(self, addresses: tuple[Address, ...], exchange: Exchange, asked_s: float) -> None:
+        super().__init__(addresses)
         self.exchange = exchange
-        self.asked_s = loop.time()
-        self.place: asyncio.Future[tuple[Link, int]] = loop.create_future()
+        self.asked_s = asked_s
 
 
 class _PeerLinks:
@@ -173,9 +180,9 @@ class _PeerLinks:
         self._limits = limits
         self._open_transports = open_transports
         self._links: list[Link] = []
-        self._waiting: deque[_Waiting] = deque()
-        """For room, in turn."""
-        self._reaching: list[_Waiting] = []
+        self._waiting: list[_WaitingForRoom] = []
+        """In turn."""
+        self._reaching: list[_Waiting[Link]] = []
         """For any connection."""
         self._tasks = TaskScope()
         self._dial_began_s: float | None = None
@@ -198,15 +205,16 @@ class _PeerLinks:
 
     async def enter(self, addresses: tuple[Address, ...], exchange: Exchange) -> tuple[Link, int]:
         """Begin ``exchange``; see :meth:`KeptLinks.enter`."""
-        one = _Waiting(addresses, exchange)
+        asked_s = self._loop_s()
         if not self._waiting:
-            link = self._with_room(one)
+            link = self._with_room(addresses, asked_s)
             if link is not None:
                 return link, link.enter(exchange)
+        one = _WaitingForRoom(addresses, exchange, asked_s)
         self._waiting.append(one)
         self._serve_in(_LOOK_AGAIN_S)
         try:
-            return await one.place
+            return await one.granted
         except BaseException:
             self._withdraw(one)
             raise
@@ -216,16 +224,15 @@ class _PeerLinks:
         usable = self._usable()
         if usable:
             return usable[0]
-        one = _Waiting(addresses, None)
+        one: _Waiting[Link] = _Waiting(addresses)
         self._open_one(usable, addresses)
         self._reaching.append(one)
         self._serve_in(_LOOK_AGAIN_S)
         try:
             async with asyncio.timeout(self._limits.dial_s):
-                link, _ = await one.place
+                return await one.granted
         except TimeoutError as error:
             raise self._unreachable() from error
-        return link
 
     def retire(self) -> None:
         """Begin nothing new on connections with a former certificate."""
@@ -246,12 +253,13 @@ class _PeerLinks:
 
     # --- callers that wait ---
 
-    def _withdraw(self, one: _Waiting) -> None:
+    def _withdraw(self, one: _WaitingForRoom) -> None:
         """Give up, and give back a place that was granted and will not be used."""
+        granted = one.granted
         if one in self._waiting:
             self._waiting.remove(one)
-        elif one.place.done() and not one.place.cancelled() and one.place.exception() is None:
-            link, request_id = one.place.result()
+        elif granted.done() and not granted.cancelled() and granted.exception() is None:
+            link, request_id = granted.result()
             link.leave(request_id, over=True)
 
     def _serve_in(self, delay_s: float) -> None:
@@ -283,24 +291,24 @@ class _PeerLinks:
         if self._reaching and not usable:
             self._open_one(usable, self._reaching[0].addresses)
         for one in self._reaching if usable else ():
-            one.place.set_result((usable[0], 0))
-        for one in self._waiting:
-            link = self._with_room(one)
-            if link is None or one.exchange is None:
+            one.granted.set_result(usable[0])
+        for waiting in self._waiting:
+            link = self._with_room(waiting.addresses, waiting.asked_s)
+            if link is None:
                 break
-            one.place.set_result((link, link.enter(one.exchange)))
+            waiting.granted.set_result((link, link.enter(waiting.exchange)))
         self._refuse_the_stuck()
         self._forget_the_told()
         self._serve_in(_LOOK_AGAIN_S)
 
     def _refuse_the_stuck(self) -> None:
         """Tell callers that wait for long, and without a sign that room will come, that the peer is busy."""
-        late_s = asyncio.get_running_loop().time() - ROOM_S
+        late_s = self._loop_s() - ROOM_S
         if not self._waiting or max(self._waiting[0].asked_s, self._moved_s) > late_s:
             return
         for one in self._waiting:
-            if one.asked_s <= late_s and not one.place.done():
-                one.place.set_exception(
+            if one.asked_s <= late_s and not one.granted.done():
+                one.granted.set_exception(
                     BusyError(f"Too much is under way with {self._peer}; try again in a moment.")
                 )
 
@@ -308,23 +316,23 @@ class _PeerLinks:
         """Hear that an exchange goes on, and tell those that wait: now and then is enough."""
         if not self._waiting:
             return
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._loop_s()
         if now_s - self._moved_s >= _LOOK_AGAIN_S:
             self._moved_s = now_s
             for one in self._waiting:
-                if one.exchange is not None:
-                    one.exchange.neighbour_moved()
+                one.exchange.neighbour_moved()
 
     def _fail(self, error: Exception, dialled: tuple[Address, ...] | None = None) -> None:
         """Tell callers that nothing will come: all, or those whose addresses were ``dialled``."""
-        for one in (*self._waiting, *self._reaching):
-            if not one.place.done() and (dialled is None or one.addresses == dialled):
-                one.place.set_exception(error)
+        callers: list[_Waiting[Any]] = [*self._waiting, *self._reaching]
+        for one in callers:
+            if not one.granted.done() and (dialled is None or one.addresses == dialled):
+                one.granted.set_exception(error)
         self._forget_the_told()
 
     def _forget_the_told(self) -> None:
-        self._waiting = deque(one for one in self._waiting if not one.place.done())
-        self._reaching = [one for one in self._reaching if not one.place.done()]
+        self._waiting = [one for one in self._waiting if not one.granted.done()]
+        self._reaching = [one for one in self._reaching if not one.granted.done()]
 
     # --- connections ---
 
@@ -339,16 +347,19 @@ class _PeerLinks:
         self._links = [link for link in self._links if link.connection.open]
         return sorted((link for link in self._links if link.usable), key=len)
 
-    def _with_room(self, one: _Waiting) -> Link | None:
-        """Return a connection on which ``one`` may begin now; open one more where that helps."""
+    def _with_room(self, addresses: tuple[Address, ...], asked_s: float) -> Link | None:
+        """Return a connection on which an exchange may begin now; open one more where that helps.
+
+        ``addresses`` and ``asked_s`` (loop time) are the caller's.
+        """
         usable = self._usable()
         free = usable[0] if usable and usable[0].has_room else None
         if free is not None and len(free) < self._limits.crowded_at_requests:
             return free
-        self._open_one(usable, one.addresses)
+        self._open_one(usable, addresses)
         if free is None or self._dial_began_s is None:
             return free
-        waits_since_s = min(one.asked_s, self._dial_began_s)
+        waits_since_s = min(asked_s, self._dial_began_s)
         return free if self._loop_s() - waits_since_s >= ANOTHER_S else None
 
     def _open_one(self, usable: Sequence[Link], addresses: tuple[Address, ...]) -> None:

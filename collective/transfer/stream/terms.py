@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,7 +35,7 @@ class Terms:
     """Under way at once."""
     writes: WriteBounds = field(default_factory=WriteBounds)
     transports: OpenTransports | None = None
-    """Counts the connection as long as its transport is there."""
+    """Counts the connection as long as its transport is there; the connection holds it."""
 
 
 class ServingTerms:
@@ -44,15 +45,15 @@ class ServingTerms:
         """Give connections of ``home`` ``requests_max`` requests at once."""
         self._home = home
         self._own = Terms(requests_max + LATE_REQUESTS)
-        self._wide: dict[Domain, OpenTransports] = {}
+        self._wide: weakref.WeakValueDictionary[Domain, OpenTransports] = (
+            weakref.WeakValueDictionary()
+        )
 
     def of(self, member: Domain) -> Terms:
         """Return the terms of a new connection of ``member``."""
         if member == self._home:
             return self._own
         most = FOREIGN_EXCHANGES_MAX + LATE_REQUESTS
-        for other in [one for one, transports in self._wide.items() if not transports]:
-            del self._wide[other]
         wide = self._wide.setdefault(member, OpenTransports())
         if len(wide) >= WIDE_STREAMS_MAX:
             return Terms(most, FOREIGN_WRITES)

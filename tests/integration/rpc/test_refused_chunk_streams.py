@@ -7,37 +7,14 @@ from typing import Any
 
 import pytest
 
-from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.errors import UnreachableError
 from collective.rpc.server.connection_limits import Bounds
 from collective.transfer.stream.connection import ChunkConnection
-from collective.transfer.stream.frames import Blocked, Frame, PayloadTarget
 from collective.transfer.stream.kept_links import KeptLinks, LinkLimits
+from tests.unit.transfer.memory import Overheard, Silent
 from tests.worlds import LINKS
 
 from .conftest import COORDINATOR, USER
-
-
-class Silent:
-    """The server's end: takes everything, and answers pings only."""
-
-    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
-        return None
-
-    def connection_lost(self, error: CollectiveError) -> None:
-        pass
-
-
-class Exchange:
-    error: CollectiveError | None = None
-
-    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
-        return None
-
-    def failed(self, error: CollectiveError) -> None:
-        self.error = error
-
-    def neighbour_moved(self) -> None:
-        pass
 
 
 def accept(_: object) -> ChunkConnection:
@@ -56,9 +33,9 @@ async def test_a_refused_further_connection_costs_no_exchange(
         links = KeptLinks(dialer, home=USER.trust_domain, limits=LinkLimits())
         loop = asyncio.get_running_loop()
         for _ in range(4):
-            await links.enter(COORDINATOR, [served.address], Exchange())
+            await links.enter(COORDINATOR, [served.address], Overheard())
         for _ in range(20):
-            exchange, began_s = Exchange(), loop.time()
+            exchange, began_s = Overheard(), loop.time()
             link, request_id = await links.enter(COORDINATOR, [served.address], exchange)
             assert loop.time() - began_s < 2
             await asyncio.sleep(pause_s)
@@ -75,7 +52,7 @@ async def test_a_listener_that_refuses_every_connection_is_unreachable(
         dialer = LINKS.dialer(LINKS.client_config(pki.credentials(USER), pki.trust), pki.gate())
         links = KeptLinks(dialer, home=USER.trust_domain, limits=LinkLimits())
         for _ in range(3):
-            exchange = Exchange()
+            exchange = Overheard()
             try:
                 async with asyncio.timeout(3):
                     await links.enter(COORDINATOR, [served.address], exchange)

@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from collective.chunking.store.capacity import Capacity, Reservation
-from collective.core.errors import CorruptionError, NotFoundError, UnreachableError
+from collective.core.errors import CollectiveError, CorruptionError, NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Domain, Generation, GlobalId, NodeId, SpiffeId
 from collective.core.limits import MIB
 from collective.core.units import Address
@@ -29,6 +29,29 @@ DOMAIN = Domain("home.alice")
 USER = SpiffeId.user(DOMAIN, GlobalId("bob", DOMAIN))
 COORDINATOR = SpiffeId.coordinator(DOMAIN)
 NOW_MS = 1_800_000_000_000
+
+
+class Silent:
+    """The other end of a connection, which hears of nothing; pings are answered before it."""
+
+    def frame_begun(self, *_: object) -> None: ...
+    def connection_lost(self, *_: object) -> None: ...
+
+
+class Overheard:
+    """An exchange that notes what it hears."""
+
+    def __init__(self) -> None:
+        self.error: CollectiveError | None = None
+        self.neighbours_moved = 0
+
+    def answered(self, *_: object) -> None: ...
+
+    def failed(self, error: CollectiveError) -> None:
+        self.error = error
+
+    def neighbour_moved(self) -> None:
+        self.neighbours_moved += 1
 
 
 def node(name: str) -> SpiffeId:

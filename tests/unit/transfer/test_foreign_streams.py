@@ -18,19 +18,12 @@ from collective.rpc.wire.gathered_writes import GATHERED_MAX_BYTES
 from collective.transfer.stream.connection import ChunkConnection
 from collective.transfer.stream.frames import PIECE_BYTES, FrameType
 
-from .memory import USER, Net, connect, node
+from .memory import USER, Net, Silent, connect, node
 
 BOB = Domain("garage.bob")
 BEN = SpiffeId.user(BOB, GlobalId("ben", BOB))
 BEA = SpiffeId.user(BOB, GlobalId("bea", BOB))
 CAROLS = SpiffeId.coordinator(Domain("studio.carol"))
-
-
-class Silent:
-    """The other end, which hears of nothing."""
-
-    def frame_begun(self, *_: object) -> None: ...
-    def connection_lost(self, *_: object) -> None: ...
 
 
 class Served:

@@ -10,7 +10,6 @@ import pytest
 
 from collective.core.errors import (
     BusyError,
-    CollectiveError,
     InternalError,
     RejectedError,
     UnreachableError,
@@ -20,11 +19,11 @@ from collective.core.units import Address
 from collective.rpc.links import Keeper, ProtocolFactory
 from collective.transfer.stream import kept_links
 from collective.transfer.stream.connection import ChunkConnection
-from collective.transfer.stream.frames import Blocked, Frame, FrameFlag, FrameType, PayloadTarget
+from collective.transfer.stream.frames import Frame, FrameFlag, FrameType
 from collective.transfer.stream.kept_links import KeptLinks, LinkLimits
 from collective.transfer.stream.link import FOREIGN_EXCHANGES_MAX, Link
 
-from .memory import MemoryTransport, connect
+from .memory import MemoryTransport, Overheard, Silent, connect
 
 pytestmark = pytest.mark.virtual_time
 
@@ -36,16 +35,6 @@ LIMITS: Final = LinkLimits(connections_per_peer=2, crowded_at_requests=4, dial_s
 WHERE: Final = (Address("node-a", 1),)
 
 Place = tuple[Link, int]
-
-
-class Silent:
-    """The other end of a connection: takes everything, answers pings only."""
-
-    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
-        return None
-
-    def connection_lost(self, error: CollectiveError) -> None:
-        pass
 
 
 class FakeDialer:
@@ -86,23 +75,6 @@ class FakeDialer:
             await asyncio.sleep(0)
 
 
-class Exchange:
-    """One that notes what it hears."""
-
-    def __init__(self) -> None:
-        self.error: CollectiveError | None = None
-        self.neighbours_moved = 0
-
-    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
-        return None
-
-    def failed(self, error: CollectiveError) -> None:
-        self.error = error
-
-    def neighbour_moved(self) -> None:
-        self.neighbours_moved += 1
-
-
 @pytest.fixture
 def dialer() -> FakeDialer:
     return FakeDialer()
@@ -115,8 +87,8 @@ async def links(dialer: FakeDialer) -> AsyncIterator[KeptLinks]:
     await kept.close()
 
 
-async def enter(links: KeptLinks, exchange: Exchange | None = None) -> Place:
-    return await links.enter(NODE, WHERE, exchange or Exchange())
+async def enter(links: KeptLinks, exchange: Overheard | None = None) -> Place:
+    return await links.enter(NODE, WHERE, exchange or Overheard())
 
 
 def leave(place: Place, *, over: bool = True) -> None:
@@ -252,7 +224,7 @@ async def test_a_further_connection_that_ends_as_soon_as_it_is_open_takes_no_exc
     [(first, _), *_] = await filled(links, 4)
     dialer.next = ["ends"] * 9
     for _ in range(10):
-        exchange = Exchange()
+        exchange = Overheard()
         place = await enter(links, exchange)
         await settle()
         assert place[0] is first
@@ -366,7 +338,7 @@ async def test_no_room_for_long_is_busy_unless_others_move(links: KeptLinks) -> 
 
 async def test_one_that_waits_hears_of_what_others_move(links: KeptLinks) -> None:
     places = await filled(links)
-    one = Exchange()
+    one = Overheard()
     waiting = asyncio.create_task(enter(links, one))
     await settle()
     link, request_id = places[0]
@@ -446,7 +418,7 @@ async def test_each_caller_hears_of_its_own_addresses_only(
     dialer.next = [hangs]
     former = [asyncio.create_task(enter(links)) for _ in range(2)]
     await settle()
-    newer = asyncio.create_task(links.enter(NODE, moved, Exchange()))
+    newer = asyncio.create_task(links.enter(NODE, moved, Overheard()))
     found = await asyncio.gather(*former, return_exceptions=True)
     assert {type(one) for one in found} == {UnreachableError}
     await newer
@@ -477,12 +449,12 @@ async def test_a_healthy_connection_is_not_closed_to_make_room_for_another(
         dialer.ends[-1][1].stuck = True
         doubted.append(places[0][0])
         for _ in range(3):
-            doubted[-1].enter(Exchange())
+            doubted[-1].enter(Overheard())
         leave(places[0], over=False)
     [place, *_] = await filled(links, 4)
     kept = links._peers[NODE]
     kept._links.sort(key=lambda link: link is not place[0])  # the eldest
-    exchanges = [Exchange() for _ in range(MOST)]
+    exchanges = [Overheard() for _ in range(MOST)]
     for exchange in exchanges:
         await enter(links, exchange)
     assert place[0].connection.open
@@ -498,7 +470,7 @@ async def test_whoever_waits_hears_that_the_client_is_closed(
     waiting: list[asyncio.Task[object]] = [asyncio.create_task(enter(links)) for _ in range(3)]
     dialer.next = [asyncio.Event()]
     waiting.append(asyncio.create_task(links.reach(other, WHERE)))
-    waiting.append(asyncio.create_task(links.enter(other, WHERE, Exchange())))
+    waiting.append(asyncio.create_task(links.enter(other, WHERE, Overheard())))
     await settle()
     await links.close()
     found = await asyncio.gather(*waiting, return_exceptions=True)
@@ -518,7 +490,7 @@ async def test_peers_without_a_connection_are_forgotten(
         node = SpiffeId.node(HOME, NodeId(f"n{number}"))
         dialer.next = [InternalError("No.")]
         with pytest.raises(InternalError):
-            await links.enter(node, WHERE, Exchange())
+            await links.enter(node, WHERE, Overheard())
     assert len(links._peers) == 1
 
 
